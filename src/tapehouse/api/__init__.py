@@ -1,0 +1,1 @@
+"""The API: HTTP, WebSocket and the page."""

@@ -1,0 +1,132 @@
+"""Every table: its name, layer, schema, partitions and writer. Outside tools rely on these names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+VENUE = "binance"
+
+PRICE = pl.Decimal(38, 8)
+"""Prices and base quantities: Binance gives eight decimals."""
+NOTIONAL = pl.Decimal(38, 16)
+"""Price times quantity: sixteen decimals hold every product exactly."""
+TIME = pl.Datetime("us", "UTC")
+
+TRADES = "bronze/trades"
+KLINES = "bronze/klines"
+REJECTED = "bronze/rejected"
+CANDLES = "silver/candles"
+COVERAGE = "silver/coverage"
+DISCREPANCIES = "silver/discrepancies"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of the platform; `sort_by` is the order rows are compacted into."""
+
+    name: str
+    layer: Literal["bronze", "silver", "gold"]
+    schema: Mapping[str, pl.DataType]
+    sort_by: tuple[str, ...]
+    writer: str = "embedded"
+    partition_by: tuple[str, ...] = ("date",)
+
+
+_TRADES = {
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "first_trade_id": pl.Int64(),
+    "last_trade_id": pl.Int64(),
+    "price": PRICE,
+    "quantity": PRICE,
+    "taker_side": pl.String(),
+    "traded_at": TIME,
+    "event_at": TIME,
+    "received_at": TIME,
+    "source": pl.String(),
+    "payload": pl.Binary(),
+    "date": pl.Date(),
+}
+_KLINES = {
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "interval": pl.String(),
+    "opened_at": TIME,
+    "open": PRICE,
+    "high": PRICE,
+    "low": PRICE,
+    "close": PRICE,
+    "volume": PRICE,
+    "quote_volume": NOTIONAL,
+    "trades": pl.Int64(),
+    "taker_buy_volume": PRICE,
+    "taker_buy_quote_volume": NOTIONAL,
+    "first_trade_id": pl.Int64(),
+    "last_trade_id": pl.Int64(),
+    "received_at": TIME,
+    "payload": pl.Binary(),
+    "date": pl.Date(),
+}
+_REJECTED = {
+    "topic": pl.String(),
+    "reason": pl.String(),
+    "received_at": TIME,
+    "payload": pl.Binary(),
+    "date": pl.Date(),
+}
+_CANDLES = {
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "interval": pl.String(),
+    "opened_at": TIME,
+    "open": PRICE,
+    "high": PRICE,
+    "low": PRICE,
+    "close": PRICE,
+    "volume": PRICE,
+    "quote_volume": NOTIONAL,
+    "trades": pl.Int64(),
+    "taker_buy_volume": PRICE,
+    "taker_buy_quote_volume": NOTIONAL,
+    "first_trade_id": pl.Int64(),
+    "last_trade_id": pl.Int64(),
+    "state": pl.String(),
+    "revision": pl.Int64(),
+    "known_at": TIME,
+    "date": pl.Date(),
+}
+_COVERAGE = {
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "first_trade_id": pl.Int64(),
+    "last_trade_id": pl.Int64(),
+    "status": pl.String(),
+    "known_at": TIME,
+    "date": pl.Date(),
+}
+_DISCREPANCIES = {
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "interval": pl.String(),
+    "opened_at": TIME,
+    "column": pl.String(),
+    "ours": pl.String(),
+    "theirs": pl.String(),
+    "status": pl.String(),
+    "known_at": TIME,
+    "date": pl.Date(),
+}
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        Table(TRADES, "bronze", _TRADES, sort_by=("symbol", "first_trade_id")),
+        Table(KLINES, "bronze", _KLINES, sort_by=("symbol", "opened_at")),
+        Table(REJECTED, "bronze", _REJECTED, sort_by=("received_at",)),
+        Table(CANDLES, "silver", _CANDLES, sort_by=("symbol", "interval", "opened_at", "revision")),
+        Table(COVERAGE, "silver", _COVERAGE, sort_by=("symbol", "known_at", "first_trade_id")),
+        Table(DISCREPANCIES, "silver", _DISCREPANCIES, sort_by=("symbol", "interval", "opened_at", "known_at")),
+    )
+}

@@ -1,0 +1,34 @@
+"""The exception family: a broken world is an exception, bad data is a value (law 7)."""
+
+
+class TapehouseError(Exception):
+    """Something a person should read: what happened, where, what to do.
+
+    `exit_code` is what the command line ends with.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(TapehouseError):
+    """A setting or an argument cannot be used; the person running Tapehouse can mend it."""
+
+    exit_code = 2
+
+
+class UpstreamError(TapehouseError):
+    """An upstream did not answer as it should; trying again later may help."""
+
+    exit_code = 3
+
+
+class LakeError(TapehouseError):
+    """The lake (disk or bucket) refused a read or a write; the stage stops and resumes from what is committed."""
+
+    exit_code = 4
+
+
+class DiscrepancyError(TapehouseError):
+    """A check found stored data that differs from what it was compared with."""
+
+    exit_code = 5

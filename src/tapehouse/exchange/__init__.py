@@ -1,0 +1,1 @@
+"""The exchange in the box: a tape served as Binance would."""

@@ -1,0 +1,1 @@
+"""The lake: Delta tables on a folder or a bucket."""

@@ -1,0 +1,84 @@
+"""The seams. A seam exists because two implementations stand behind it; its law is in its docstring."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+import polars as pl
+
+Shape = Literal["stream", "trades", "aggTrades", "klines", "archive"]
+"""What the frames of a batch look like: the WebSocket's messages, or the rows of one REST answer."""
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Messages of one upstream exactly as they came off the wire, in order of arrival.
+
+    `received_at` has one entry a frame: microseconds since 1970 UTC on our clock.
+    `symbol` is given where the frames do not carry it (rows of a REST answer).
+    """
+
+    frames: list[bytes]
+    received_at: list[int]
+    shape: Shape = "stream"
+    symbol: str = ""
+
+
+class Hole(msgspec.Struct, frozen=True, order=True):
+    """Trade ids known to exist and not held: `first_trade_id..last_trade_id`, both missing.
+
+    `after` is the trade time (microseconds UTC) of the last held trade before the hole, `before` of the first after it
+    (or the end of the window that told of it): the missing trades lie between them.
+    """
+
+    symbol: str
+    first_trade_id: int
+    last_trade_id: int
+    after: int
+    before: int
+
+
+class Tape(Protocol):
+    """The ordered, bounded record between producers and streaming.
+
+    Law: batches are read in the order they were appended, each once; `append` waits when the tape is full
+    (the wait is felt by the producer), and nothing is dropped.
+    """
+
+    async def append(self, batch: Batch) -> None:
+        """Add a batch; wait while the tape is full."""
+
+    def read(self, timeout: float) -> list[Batch]:
+        """Take every batch there is, waiting up to `timeout` seconds for the first; empty when none came."""
+
+
+class Source(Protocol):
+    """An upstream.
+
+    Law: `run` delivers every message it receives to the tape, in order, as the bytes it received, and comes back
+    after any fault of the network; it ends when cancelled. `repair` delivers what the upstream still has of a hole.
+    """
+
+    name: str
+
+    async def run(self, tape: Tape) -> None:
+        """Deliver until cancelled."""
+
+    async def repair(self, hole: Hole, tape: Tape) -> bool:
+        """Deliver the trades of a hole; True when the upstream gave all of them."""
+
+
+class Lake(Protocol):
+    """The Delta tables of the catalog.
+
+    Law: `append` is idempotent per (table, writer, batch): a batch number not above the last committed one of that
+    writer changes nothing. What `append` returned from is durable and seen by every later `scan`.
+    """
+
+    def append(self, table: str, frame: pl.DataFrame, *, writer: str, batch: int) -> bool:
+        """Commit the rows as one transaction; False when this batch was there already."""
+
+    def last_batch(self, table: str, writer: str) -> int:
+        """Return the last batch number committed by this writer, -1 when there is none."""
+
+    def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""

@@ -1,0 +1,1 @@
+"""Producers: the world comes in here, one package or module an upstream."""

@@ -1,0 +1,1 @@
+"""Binance spot: the WebSocket streams, the REST API, the archives."""

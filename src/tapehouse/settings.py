@@ -1,0 +1,99 @@
+"""The one settings model: environment variables `TAPEHOUSE_*`, an `.env` file, defaults that run with no key."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tapehouse.errors import ConfigError
+
+type_names = Annotated[tuple[str, ...], NoDecode]
+"""Comma-separated in the environment, a tuple here."""
+
+SOURCES = ("binance",)
+"""The producers this version has."""
+
+
+class Settings(BaseSettings):
+    """Everything a person can set, with a default that works on one machine without an account."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TAPEHOUSE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    profile: Literal["embedded", "cluster"] = Field("embedded", description="Which parts run: one process, or Kafka and Spark.")
+    sources: type_names = Field(SOURCES, description="Which producers run.")
+    symbols: type_names = Field(
+        ("BTCUSDT", "ETHUSDT", "BNBUSDT"), description="Symbols to take; `*USDT` takes every trading pair that ends so."
+    )
+    lake: str = Field("data/delta", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
+    state: Path = Field(Path("data/state"), description="Small local state: request budgets remembered over restarts.")
+
+    binance_ws_url: type_names = Field(
+        ("wss://stream.binance.com:9443", "wss://data-stream.binance.vision"),
+        description="Base addresses of the WebSocket streams, tried in order.",
+    )
+    binance_rest_url: type_names = Field(
+        ("https://api.binance.com", "https://data-api.binance.vision"),
+        description="Base addresses of the REST API, tried in order.",
+    )
+    binance_archive_url: str = Field("https://data.binance.vision", description="Base address of the daily archives.")
+
+    api_host: str = Field("127.0.0.1", description="Address the API and the page listen on.")
+    api_port: int = Field(8000, ge=0, le=65535, description="Port the API and the page listen on; 0 takes a free one.")
+
+    keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
+    commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
+    time_travel_days: int = Field(7, ge=0, description="How many days back a table's older versions can be read.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    coingecko_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("COINGECKO_API_KEY"))
+    newsapi_key: SecretStr | None = Field(None, validation_alias=AliasChoices("NEWSAPI_KEY"))
+
+    @field_validator("sources", "symbols", "binance_ws_url", "binance_rest_url", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("symbols")
+    @classmethod
+    def _symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        symbols = tuple(dict.fromkeys(symbol.upper() for symbol in value))
+        wrong = [s for s in symbols if not (s.removeprefix("*").isascii() and s.removeprefix("*").isalnum())]
+        if wrong or not symbols:
+            raise ValueError(f"not a symbol or a pattern such as *USDT: {', '.join(wrong) or 'nothing given'}")
+        return symbols
+
+    @field_validator("sources")
+    @classmethod
+    def _sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in SOURCES]
+        if unknown:
+            raise ValueError(f"this version has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
+        return value
+
+    @field_validator("binance_ws_url", "binance_rest_url")
+    @classmethod
+    def _base_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [address for address in value if "://" not in address]
+        if wrong or not value:
+            raise ValueError(f"not an address such as wss://host:port: {', '.join(wrong) or 'nothing given'}")
+        return tuple(address.rstrip("/") for address in value)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings once; raise ConfigError that names each variable that cannot be used."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = [_explain(problem["loc"], problem["msg"]) for problem in error.errors()]
+        raise ConfigError("Settings cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else "?"
+    variable = name if name.isupper() else f"TAPEHOUSE_{name.upper()}"
+    return f"  {variable}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,1 @@
+"""Streaming: the tape becomes bronze, silver and gold."""

@@ -1,0 +1,1 @@
+"""The tape: the ordered record between producers and streaming."""
