@@ -1,10 +1,17 @@
 """The one settings model: environment variables `TAPEHOUSE_*`, an `.env` file, defaults that run with no key."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from tapehouse.errors import ConfigError
 
@@ -22,7 +29,9 @@ class Settings(BaseSettings):
         env_prefix="TAPEHOUSE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    profile: Literal["embedded", "cluster"] = Field("embedded", description="Which parts run: one process, or Kafka and Spark.")
+    profile: Literal["embedded", "cluster"] = Field(
+        "embedded", description="Which parts run: one process, or Kafka and Spark."
+    )
     sources: type_names = Field(SOURCES, description="Which producers run.")
     symbols: type_names = Field(
         ("BTCUSDT", "ETHUSDT", "BNBUSDT"), description="Symbols to take; `*USDT` takes every trading pair that ends so."
@@ -93,7 +102,35 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigError("Settings cannot be used:\n" + "\n".join(lines)) from None
 
 
+def describe(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Give each setting as its variable, its value (secrets as asterisks), and where it came from."""
+    origins = {"environment": EnvSettingsSource(Settings)(), ".env": DotEnvSettingsSource(Settings)()}
+    for name in Settings.model_fields:
+        variable = variable_of(name)
+        keys = {name, variable}
+        origin = next((origin for origin, given in origins.items() if keys & given.keys()), "default")
+        yield variable, as_text(getattr(settings, name)), origin
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias if field in Settings.model_fields else None
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"TAPEHOUSE_{field.upper()}"
+
+
+def as_text(value: object) -> str:
+    """Return a setting's value as it is written in the environment; a secret as asterisks."""
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return ",".join(value)
+        case bool():
+            return str(value).lower()
+    return str(value)
+
+
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "?"
-    variable = name if name.isupper() else f"TAPEHOUSE_{name.upper()}"
+    variable = name if name.isupper() else variable_of(name)
     return f"  {variable}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,110 @@
+# Tapehouse, by one word each. `make` lists the words; everything is installed into .venv, with hashes, and nowhere else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# The first of these that starts and is new enough makes the environment; PYTHON=... names another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+
+# Whoever has told pip of a package index of their own has told uv as well.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+CORE := .venv/.core-installed
+DEV := .venv/.dev-installed
+# The development environment holds the core: where it is there, `up` and `demo` use it as it is.
+RUNTIME := $(if $(wildcard $(DEV)),$(DEV),$(CORE))
+
+.PHONY: help setup setup-dev up demo test test-quick check format bench docs lock chromium clean
+
+help: ## list what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
+
+setup-dev: $(DEV) ## install what working on it needs as well
+
+up: $(RUNTIME) ## run the platform on live Binance data; Ctrl-C ends it
+	@exec $(BIN)/python .ci/foreground.py $(BIN)/tapehouse up
+
+demo: $(RUNTIME) ## run the platform on the exchange in the box: no network needed
+	@exec $(BIN)/python .ci/foreground.py $(BIN)/tapehouse up --demo
+
+test: $(DEV) chromium ## run every test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+test-quick: $(DEV) ## run the tests that take a moment
+	$(BIN)/python -m pytest -m "not slow and not browser and not peers" $(PYTEST_ARGS)
+
+check: $(DEV) ## format, lint, types, import contracts, generated pages: all must be clean
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: $(DEV) ## put the code into its form and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+bench: $(DEV) ## measure, and write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+docs: $(DEV) ## write the generated pages: docs/reference and .env.example
+	$(BIN)/python docs/generate.py
+
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --quiet --custom-compile-command "make lock" $(LOCK_ARGS)
+
+lock: $(DEV) ## resolve the requirements anew (LOCK_ARGS=--upgrade takes newer versions)
+	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in -c requirements/bootstrap.lock -o requirements/core.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --group dev -c requirements/core.lock -o requirements/dev.lock
+
+clean: ## remove the environment and every cache; the lake in data/ stays
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+chromium:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "==> Installing Chromium for the browser tests"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null; \
+	else \
+		echo "==> No Chromium: the browser tests cannot run. On Debian or Ubuntu: sudo apt-get install chromium"; \
+	fi
+
+.venv/bin/uv: requirements/bootstrap.lock
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Tapehouse needs Python 3.11, 3.12 or 3.13 with venv and ensurepip; none was found on the PATH." >&2; \
+		echo "On Debian or Ubuntu: sudo apt-get install python3 python3-venv. Or name one: make $(MAKECMDGOALS) PYTHON=..." >&2; \
+		exit 1; \
+	fi
+	@echo "==> Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# $(call install,lock): make .venv hold exactly the lock, then the project itself from this folder.
+define install
+	@echo "==> Installing $$(grep -c '==' $(1)) packages ($(1)), each checked against its hash"
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes $(1)
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+endef
+
+$(CORE): requirements/core.lock pyproject.toml .venv/bin/uv
+	$(call install,$<)
+	@rm -f $(DEV) && touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml .venv/bin/uv
+	$(call install,$<)
+	@touch $@

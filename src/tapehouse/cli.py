@@ -1,0 +1,170 @@
+"""The command line: each command reads its arguments, and calls one function.
+
+The platform is imported by the command that needs it, so that `tapehouse --help` answers at once.
+"""
+
+import platform
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import tapehouse
+from tapehouse.errors import TapehouseError
+
+if TYPE_CHECKING:
+    from tapehouse.settings import Settings
+
+
+class Commands(click.Group):
+    """The group of commands: what goes wrong is said in words, and decides the exit status."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; a TapehouseError becomes its text on stderr and its exit code."""
+        try:
+            return super().invoke(context)
+        except TapehouseError as error:
+            if context.params["debug"]:
+                traceback.print_exc()
+            click.echo(f"tapehouse: {error}", err=True)
+            context.exit(error.exit_code)
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time, in UTC: an ISO date, or an ISO date and time, with or without an offset."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> datetime:
+        """Return the moment, aware and in UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2024-08-09 or 2024-08-09T00:05:00Z", parameter, context)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+from_option = click.option("--from", "start", type=Moment(), required=True, help="First moment, UTC, e.g. 2024-08-09.")
+to_option = click.option("--to", "end", type=Moment(), required=True, help="Moment to stop before, UTC.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, not only its text.")
+@click.version_option(tapehouse.__version__, message="tapehouse %(version)s")
+def main(debug: bool) -> None:
+    """Real-time crypto market data that can be proved complete and exact.
+
+    Settings come from environment variables TAPEHOUSE_* and a file .env; `tapehouse settings` shows them.
+    """
+
+
+@main.command()
+@click.option("--demo", is_flag=True, help="Take the data from the exchange in the box; no network is used.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the API and the page; 0 takes a free one.")
+def up(demo: bool, port: int | None) -> None:
+    """Run the platform until Ctrl-C."""
+    from tapehouse.profiles import run_up
+
+    run_up(_begin(api_port=port), demo=demo)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9100, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--symbols", default="BTCUSDT,ETHUSDT,BNBUSDT", show_default=True, help="Symbols to make trades of.")
+@click.option("--rate", type=float, default=100.0, show_default=True, help="Trades a second, over all symbols.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same trades.")
+@click.option("--recording", "recordings", multiple=True, type=EXISTING, help="Serve a recorded file instead.")
+@click.option("--lake", help="Serve the trades of this lake instead.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="Times real time; 0 is as fast as is read.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME=VALUE", help="Make a fault, e.g. drop=0.01. Repeatable."
+)
+def exchange(**options: Any) -> None:
+    """Serve a tape as Binance would."""
+    import uvloop
+
+    from tapehouse.exchange.main import ExchangeOptions, serve
+
+    _begin()
+    uvloop.run(serve(ExchangeOptions(**options)))
+
+
+@main.command()
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@from_option
+@to_option
+def backfill(symbols: tuple[str, ...], start: datetime, end: datetime) -> None:
+    """Fetch the trades of a range of time.
+
+    Whole days come from the archives, the rest over REST. What is held already is not counted twice, so it is safe to
+    repeat and to interrupt.
+    """
+    from tapehouse.profiles import run_backfill
+
+    run_backfill(_begin(), symbols, start, end)
+
+
+@main.command()
+@click.argument("symbol")
+@from_option
+@to_option
+def verify(symbol: str, start: datetime, end: datetime) -> None:
+    """Compare candles with the exchange's own.
+
+    Every stored candle of the range is compared in every field; ends with status 5 where one differs.
+    """
+    from tapehouse.profiles import run_verify
+
+    run_verify(_begin(), symbol, start, end)
+
+
+@main.command()
+@click.argument("symbol")
+@from_option
+@to_option
+@click.option("--check", is_flag=True, help="Write nothing; end with status 5 where the tables differ.")
+def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
+    """Compute candles again from the trades.
+
+    The stored trades of the range must give the stored candles; what differs is written as a new revision.
+    """
+    from tapehouse.profiles import run_rebuild
+
+    run_rebuild(_begin(), symbol, start, end, check)
+
+
+@main.command()
+def settings() -> None:
+    """Show the settings.
+
+    Each with its value, secrets masked, and where it came from: the environment, the file .env, the default.
+    """
+    from tapehouse.settings import describe, load_settings
+    from tapehouse.telemetry import mask
+
+    for variable, value, origin in describe(load_settings()):
+        click.echo(f"{variable}={mask(value)}  # {origin}")
+
+
+@main.command()
+def version() -> None:
+    """Show the versions of Tapehouse and Python."""
+    click.echo(f"tapehouse {tapehouse.__version__}, Python {platform.python_version()}")
+
+
+def _begin(**given: object) -> "Settings":
+    """Read the settings, what was given on the command line first, and set up the log."""
+    from tapehouse.settings import load_settings
+    from tapehouse.telemetry import set_up_logging
+
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    set_up_logging(settings.log_level)
+    return settings

@@ -1,0 +1,135 @@
+"""What the running platform tells about itself: the set-up of its logs, and every metric, named once.
+
+Metrics count since the process started; labels take few, known values (a symbol is one that was configured).
+"""
+
+import io
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from structlog.stdlib import ProcessorFormatter
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# From the exchange
+messages_received = Counter("tapehouse_messages_received", "Messages received, before any is looked at.", ["source"])
+unknown_events = Counter(
+    "tapehouse_unknown_events", "Messages of an event type this version does not know.", ["source"]
+)
+reconnects = Counter(
+    "tapehouse_reconnects", "Connections opened again, by what ended the one before.", ["source", "cause"]
+)
+connections = Gauge(
+    "tapehouse_connections", "Connections by state: connecting, open, backing_off.", ["source", "state"]
+)
+rest_weight_used = Gauge("tapehouse_rest_weight_used", "Request weight used in this minute, as the exchange counts it.")
+rest_weight_limit = Gauge("tapehouse_rest_weight_limit", "Request weight a minute the exchange allows this address.")
+rest_errors = Counter(
+    "tapehouse_rest_errors", "REST requests that failed: a status, or timeout, network, body.", ["kind"]
+)
+clock_offset = Gauge("tapehouse_clock_offset_seconds", "The exchange's clock minus ours.", ["source"])
+
+# Trades and the ids that prove them
+trades_accepted = Counter("tapehouse_trades_accepted", "Trades held for the first time.", ["symbol"])
+trades_duplicate = Counter(
+    "tapehouse_trades_duplicate", "Trades that were held already and changed nothing.", ["symbol"]
+)
+messages_rejected = Counter("tapehouse_messages_rejected", "Messages kept in bronze/rejected, by reason.", ["reason"])
+holes_opened = Counter("tapehouse_holes_opened", "Ranges of trade ids found to be missing.", ["symbol"])
+holes_repaired = Counter(
+    "tapehouse_holes_repaired", "Ranges of trade ids that were missing and are held now.", ["symbol"]
+)
+missing_trades = Gauge("tapehouse_missing_trades", "Trade ids known to exist and not held.", ["symbol"])
+
+# The tape and the fold
+tape_depth = Gauge("tapehouse_tape_depth", "Messages on the tape that streaming has not read yet.")
+tape_bound = Gauge("tapehouse_tape_bound", "Messages the tape holds at most; then producers wait.")
+tape_waits = Counter("tapehouse_tape_waits", "Times a producer waited because the tape was full.")
+fold_seconds = Histogram("tapehouse_fold_seconds", "Time to fold one read of the tape into candles.", buckets=_SECONDS)
+watermark_age = Gauge(
+    "tapehouse_watermark_age_seconds", "Age of the event time before which candles are final.", ["symbol"]
+)
+
+# The lake
+commits = Counter("tapehouse_commits", "Transactions committed to a table.", ["table"])
+commit_seconds = Histogram("tapehouse_commit_seconds", "Time one transaction took.", ["table"], buckets=_SECONDS)
+commit_age = Histogram(
+    "tapehouse_commit_age_seconds", "Time from receipt to commit, of the oldest message in a commit.", buckets=_SECONDS
+)
+bronze_rows = Counter("tapehouse_bronze_rows", "Rows committed to a bronze table.", ["table"])
+maintenance_runs = Counter(
+    "tapehouse_maintenance_runs", "Upkeep of tables: compaction, checkpoint, vacuum.", ["table", "work"]
+)
+
+# Candles and their proof
+candles_written = Counter("tapehouse_candles_written", "Candle revisions committed.", ["interval", "state"])
+candle_revisions = Counter("tapehouse_candle_revisions", "Candles corrected after they were written.", ["interval"])
+candles_verified = Counter(
+    "tapehouse_candles_verified", "Candles compared with the exchange's own, by verdict: agree, differ.", ["verdict"]
+)
+windows_overdue = Gauge("tapehouse_windows_overdue", "Windows past their end and not yet proved whole.", ["symbol"])
+
+# Those who listen
+live_clients = Gauge("tapehouse_live_clients", "Clients connected to the live stream.")
+client_messages_dropped = Counter(
+    "tapehouse_client_messages_dropped", "Messages not sent because a client read too slowly; the client is told."
+)
+
+_SECRET_NAME = re.compile(r"api_?key|secret|token|password|authorization", re.IGNORECASE)
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SECRET_IN_QUERY = re.compile(r"(?<=[?&])([\w-]*(?:key|secret|token|password|signature)[\w-]*=)[^&\s]+", re.IGNORECASE)
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr from `level` up: a line of key-values on a terminal, of JSON elsewhere, secrets masked.
+
+    Libraries that log through the standard library come out in the same form, from warnings up.
+    """
+    first: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last = _rendering(for_person=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*first, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(
+        ProcessorFormatter(foreign_pre_chain=first, processors=[ProcessorFormatter.remove_processors_meta, *last])
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries], force=True)
+
+
+def _rendering(*, for_person: bool) -> list[structlog.typing.Processor]:
+    if for_person:
+        return [_mask_event, structlog.dev.ConsoleRenderer(exception_formatter=_write_masked_traceback)]
+    return [structlog.processors.dict_tracebacks, _mask_event, structlog.processors.JSONRenderer()]
+
+
+def _mask_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: "***" if value and _SECRET_NAME.search(name) else mask(value) for name, value in event.items()}
+
+
+def _write_masked_traceback(out: TextIO, exception: structlog.typing.ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exception)
+    out.write(mask(text.getvalue()))
+
+
+def mask(value: Any) -> Any:
+    """Return text with the user in addresses and the keys in their queries as ***, inside lists and dicts too."""
+    if isinstance(value, str):
+        return _SECRET_IN_QUERY.sub(r"\1***", _USER_IN_ADDRESS.sub("***", value))
+    if isinstance(value, tuple | list):
+        return [mask(part) for part in value]
+    if isinstance(value, dict):
+        return {name: mask(part) for name, part in value.items()}
+    return value
