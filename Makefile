@@ -30,8 +30,10 @@ help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
+	@echo "Ready: make up, make demo, or $(BIN)/tapehouse --help"
 
 setup-dev: $(DEV) ## install what working on it needs as well
+	@echo "Ready: make test, make check"
 
 up: $(RUNTIME) ## run the platform on live Binance data; Ctrl-C ends it
 	@exec $(BIN)/python .ci/foreground.py $(BIN)/tapehouse up
@@ -96,7 +98,7 @@ chromium:
 
 # $(call install,lock): make .venv hold exactly the lock, then the project itself from this folder.
 define install
-	@echo "==> Installing $$(grep -c '==' $(1)) packages ($(1)), each checked against its hash"
+	@echo "==> Installing $$(grep -c '^[a-z].*==' $(1)) packages ($(1)), each checked against its hash"
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes $(1)
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 endef
