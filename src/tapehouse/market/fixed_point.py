@@ -1,0 +1,29 @@
+"""Exact numbers: prices and quantities as integers of 10^-8, their products as integers of 10^-16 (law 2)."""
+
+import re
+from decimal import Decimal
+
+PRICE_SCALE = 8
+NOTIONAL_SCALE = 16
+LARGEST = 2**63 - 1
+"""Most units a price or a quantity may have: the bound Binance's own 64-bit numbers have, 92,233,720,368.54775807."""
+
+DECIMAL_PATTERN = r"^[0-9]{1,11}(\.[0-9]{1,8})?$"
+"""What a price or quantity looks like on the wire: no sign, no exponent, no NaN, at most eight decimals."""
+_matches = re.compile(DECIMAL_PATTERN, re.ASCII).match
+
+
+def to_units(text: str) -> int:
+    """Read a price or quantity into units of 10^-8; raise ValueError when it is not one exactly."""
+    if not _matches(text) or text.endswith("\n"):
+        raise ValueError(f"not a decimal with at most 8 places: {text[:40]!r}")
+    whole, _, fraction = text.partition(".")
+    units = int(whole) * 100_000_000 + int(fraction.ljust(PRICE_SCALE, "0"))
+    if units > LARGEST:
+        raise ValueError(f"larger than the exchange can say: {text[:40]!r}")
+    return units
+
+
+def to_decimal(units: int, scale: int = PRICE_SCALE) -> Decimal:
+    """Return the exact decimal of a number of units."""
+    return Decimal(units).scaleb(-scale)
