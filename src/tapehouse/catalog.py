@@ -27,6 +27,7 @@ class Table:
     """A Delta table of the platform; `sort_by` is the order rows are compacted into."""
 
     name: str
+    row: str
     layer: Literal["bronze", "silver", "gold"]
     schema: Mapping[str, pl.DataType]
     sort_by: tuple[str, ...]
@@ -122,11 +123,43 @@ _DISCREPANCIES = {
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        Table(TRADES, "bronze", _TRADES, sort_by=("symbol", "first_trade_id")),
-        Table(KLINES, "bronze", _KLINES, sort_by=("symbol", "opened_at")),
-        Table(REJECTED, "bronze", _REJECTED, sort_by=("received_at",)),
-        Table(CANDLES, "silver", _CANDLES, sort_by=("symbol", "interval", "opened_at", "revision")),
-        Table(COVERAGE, "silver", _COVERAGE, sort_by=("symbol", "known_at", "first_trade_id")),
-        Table(DISCREPANCIES, "silver", _DISCREPANCIES, sort_by=("symbol", "interval", "opened_at", "known_at")),
+        Table(
+            TRADES,
+            "a trade as the exchange told it, or an aggregate over several ids at one price",
+            "bronze",
+            _TRADES,
+            sort_by=("symbol", "first_trade_id"),
+        ),
+        Table(
+            KLINES,
+            "the exchange's own closed kline: what candles are compared with",
+            "bronze",
+            _KLINES,
+            sort_by=("symbol", "opened_at"),
+        ),
+        Table(
+            REJECTED, "a message refused, with its bytes and the reason", "bronze", _REJECTED, sort_by=("received_at",)
+        ),
+        Table(
+            CANDLES,
+            "a revision of a candle; the highest revision counts",
+            "silver",
+            _CANDLES,
+            sort_by=("symbol", "interval", "opened_at", "revision"),
+        ),
+        Table(
+            COVERAGE,
+            "a range of trade ids held or missing; the latest `known_at` counts",
+            "silver",
+            _COVERAGE,
+            sort_by=("symbol", "known_at", "first_trade_id"),
+        ),
+        Table(
+            DISCREPANCIES,
+            "a column in which a candle and the exchange's kline differ, with both values",
+            "silver",
+            _DISCREPANCIES,
+            sort_by=("symbol", "interval", "opened_at", "known_at"),
+        ),
     )
 }
