@@ -57,8 +57,16 @@ class Settings(BaseSettings):
     time_travel_days: int = Field(7, ge=0, description="How many days back a table's older versions can be read.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
-    coingecko_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("COINGECKO_API_KEY"))
-    newsapi_key: SecretStr | None = Field(None, validation_alias=AliasChoices("NEWSAPI_KEY"))
+    coingecko_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("COINGECKO_API_KEY"),
+        description="Key of CoinGecko; nothing in this version needs it.",
+    )
+    newsapi_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("NEWSAPI_KEY"),
+        description="Key of NewsAPI; nothing in this version needs it.",
+    )
 
     @field_validator("sources", "symbols", "binance_ws_url", "binance_rest_url", mode="before")
     @classmethod

@@ -1,0 +1,27 @@
+"""What an import loads, read from the modules of a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"pyspark", "confluent_kafka", "great_expectations", "dbt", "polars", "fastapi", "deltalake", "pydantic"}
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in ran.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("statement", ["import tapehouse", "import tapehouse.cli"])
+def test_the_package_and_its_command_line_load_nothing_heavy(statement):
+    loaded = modules_loaded_by(statement)
+    assert "tapehouse" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_composition_root_loads_no_engine_of_the_cluster():
+    loaded = modules_loaded_by("import tapehouse.profiles")
+    assert "polars" in loaded
+    assert not loaded & {"pyspark", "confluent_kafka", "great_expectations", "dbt"}

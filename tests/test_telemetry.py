@@ -1,0 +1,60 @@
+"""Telemetry: metrics keep their naming rules, and the log keeps secrets to itself."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from tapehouse import telemetry
+from tapehouse.telemetry import mask
+
+METRICS = {name: metric for name, metric in vars(telemetry).items() if isinstance(metric, MetricWrapperBase)}
+BOUNDED_LABELS = {"source", "cause", "state", "kind", "symbol", "reason", "table", "work", "interval", "verdict"}
+
+
+def logged(*statements: str) -> list[dict]:
+    set_up = "import logging, structlog, tapehouse.telemetry\ntapehouse.telemetry.set_up_logging('info')"
+    program = "\n".join([set_up, "log = structlog.get_logger()", *statements])
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == ""
+    return [json.loads(line) for line in ran.stderr.splitlines()]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_begins_with_tapehouse_says_what_it_counts_and_has_known_labels(name):
+    (family,) = METRICS[name].describe()
+    assert family.name.startswith("tapehouse_")
+    assert family.documentation.endswith(".")
+    assert set(METRICS[name]._labelnames) <= BOUNDED_LABELS
+
+
+def test_off_a_terminal_a_log_line_is_one_json_object_with_its_level_and_time():
+    (line,) = logged("log.info('batch_committed', table='bronze/trades', events=3)", "log.debug('left_out')")
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "batch_committed", "table": "bronze/trades", "events": 3, "level": "info"}
+
+
+def test_libraries_log_in_the_same_form_from_warnings_up():
+    (line,) = logged("logging.getLogger('a.library').info('chat')", "logging.getLogger('a.library').warning('w')")
+    assert (line["event"], line["level"]) == ("w", "warning")
+
+
+def test_no_secret_reaches_the_log():
+    lines = logged(
+        "log.info('asked', url='http://me:hidden@host/path?apiKey=hidden&limit=5', newsapi_key='hidden')",
+        "log.info('asked', headers={'url': 'wss://hidden@host'}, all=['http://hidden@host'])",
+        "logging.getLogger('a.library').error('GET http://hidden@host/')",
+        "try:\n  raise OSError('http://hidden@host')\nexcept OSError:\n  log.exception('failed')",
+    )
+    assert len(lines) == 4
+    assert "hidden" not in json.dumps(lines)
+    assert lines[0]["url"] == "http://***@host/path?apiKey=***&limit=5"
+
+
+@pytest.mark.parametrize(
+    "harmless", ["wss://stream.binance.com:9443/stream?streams=btcusdt@trade", "a@b", 7, None, "s3://bucket/key=1"]
+)
+def test_what_is_no_secret_stays_as_it_is(harmless):
+    assert mask(harmless) == harmless
