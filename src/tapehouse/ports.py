@@ -14,13 +14,15 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """Messages of one upstream exactly as they came off the wire, in order of arrival.
 
     `received_at` has one entry a frame: microseconds since 1970 UTC on our clock.
-    `symbol` is given where the frames do not carry it (rows of a REST answer).
+    `symbol` is given where the frames do not carry it (rows of a REST answer). `binary` are the places in `frames` of
+    those that came as binary messages.
     """
 
     frames: list[bytes]
     received_at: list[int]
     shape: Shape = "stream"
     symbol: str = ""
+    binary: tuple[int, ...] = ()
 
 
 class Hole(msgspec.Struct, frozen=True, order=True):

@@ -13,7 +13,8 @@ Origin = Literal["stream", "rest", "archive"]
 class Trade(msgspec.Struct, frozen=True, gc=False):
     """A trade, or several with consecutive ids at one price that the exchange told of as one.
 
-    `quantity` is their sum; `first_trade_id == last_trade_id` for a single trade.
+    `quantity` is their sum; `first_trade_id == last_trade_id` for a single trade. `event_at` is when the exchange sent
+    it, None where it does not say.
     """
 
     symbol: str
@@ -23,7 +24,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     taker_side: TakerSide
     traded_at: int
-    event_at: int
+    event_at: int | None
     received_at: int
     source: Origin
 
