@@ -32,3 +32,15 @@ class DiscrepancyError(TapehouseError):
     """A check found stored data that differs from what it was compared with."""
 
     exit_code = 5
+
+
+class RateLimitedError(UpstreamError):
+    """An upstream, or our own budget towards it, takes no more requests for `retry_after` seconds."""
+
+    def __init__(self, text: str, *, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class NotOfferedError(UpstreamError):
+    """No address of an upstream has what was asked for; asking again soon will not help."""
