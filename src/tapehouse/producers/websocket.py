@@ -19,8 +19,6 @@ from tapehouse.producers.arrival import ArrivalClock
 
 LARGEST_MESSAGE = 1024 * 1024
 """Bytes of one message, fragments put together; a larger one ends the connection (close code 1009)."""
-LARGEST_CONTROL_FRAME = 125
-"""RFC 6455, 5.5: a longer frame carries data, so its type need not be looked at."""
 READ_BUFFER = 256 * 1024
 """Bytes taken from the socket at once to begin with: fewer and larger reads under load."""
 GATHER = 0.010
@@ -30,6 +28,8 @@ PONG_SPACING = 0.25
 
 Take = Callable[[Batch], Awaitable[None]]
 Ending = Literal["closed", "idle"]
+
+_TEXT = WSMsgType.TEXT
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,11 @@ class Connection(WSListener):
         self.started = asyncio.Event()
         self._clock = clock
         self._frames: list[bytes] = []
+        self._append = self._frames.append
         self._received_at: list[int] = []
-        self._fragments: list[bytes] | None = None
+        self._binary: list[int] = []
+        self._fragments: list[bytes] = []
+        self._fragments_are_binary = False
         self._arrived = asyncio.Event()
         self._ended = False
         self._handing_over = False
@@ -104,11 +107,10 @@ class Connection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Append a data frame; this runs for every message, so it does nothing else."""
-        payload = frame.get_payload_as_bytes()
-        if len(payload) > LARGEST_CONTROL_FRAME and frame.fin and self._fragments is None:
-            self._frames.append(payload)
+        if frame.msg_type is _TEXT and frame.fin:
+            self._append(frame.get_payload_as_bytes())
         else:
-            self._on_rare_frame(transport, frame, payload)
+            self._on_rare_frame(transport, frame)
         if frame.last_in_buffer:
             self._stamp()
 
@@ -136,12 +138,14 @@ class Connection(WSListener):
     async def _hand_over(self, take: Take) -> None:
         self._stamp()
         frames, self._frames = self._frames, []
+        self._append = self._frames.append
         received_at, self._received_at = self._received_at, []
+        binary, self._binary = tuple(self._binary), []
         if not self._ended:
             self._arrived.clear()
         if frames:
             self._handing_over = True
-            await take(Batch(frames=frames, received_at=received_at, shape="stream"))
+            await take(Batch(frames=frames, received_at=received_at, shape="stream", binary=binary))
             self._handing_over = False
             self._resume_reading()
 
@@ -157,7 +161,8 @@ class Connection(WSListener):
         if not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.resume_reading()
 
-    def _on_rare_frame(self, transport: WSTransport, frame: WSFrame, payload: bytes) -> None:
+    def _on_rare_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
         match frame.msg_type:
             case WSMsgType.PING:
                 self._answer(transport, payload)
@@ -167,21 +172,24 @@ class Connection(WSListener):
                 self.close_code = _number(frame.get_close_code())
                 self.close_reason = (frame.get_close_message() or b"").decode("utf-8", "replace")
                 self._leave(transport, WSCloseCode.OK)
-            case _:
-                self._put_together(transport, payload, whole=bool(frame.fin))
+            case WSMsgType.CONTINUATION:
+                self._put_together(transport, frame, payload)
+            case kind:
+                self._fragments = []
+                self._fragments_are_binary = kind is WSMsgType.BINARY
+                self._put_together(transport, frame, payload)
 
-    def _put_together(self, transport: WSTransport, payload: bytes, *, whole: bool) -> None:
-        fragments = self._fragments or []
-        fragments.append(payload)
-        if sum(map(len, fragments)) > LARGEST_MESSAGE:
-            self._fragments = None
+    def _put_together(self, transport: WSTransport, frame: WSFrame, fragment: bytes) -> None:
+        self._fragments.append(fragment)
+        if sum(map(len, self._fragments)) > LARGEST_MESSAGE:
+            self._fragments = []
             log.warning("message_too_large", limit=LARGEST_MESSAGE)
             self._leave(transport, WSCloseCode.MESSAGE_TOO_BIG)
-        elif whole:
-            self._fragments = None
-            self._frames.append(b"".join(fragments))
-        else:
-            self._fragments = fragments
+        elif frame.fin:
+            if self._fragments_are_binary:
+                self._binary.append(len(self._frames))
+            self._append(b"".join(self._fragments))
+            self._fragments = []
 
     def _answer(self, transport: WSTransport, payload: bytes) -> None:
         """Answer a ping with its payload; of pings that come faster than we may write only the last is answered."""

@@ -131,12 +131,6 @@ class BinanceRest:
         """
         window: dict[str, str | int] = {"startTime": start, "endTime": end, "limit": ROWS_AT_MOST}
         query = {"symbol": symbol, "interval": interval, **window}
-            "symbol": symbol,
-            "interval": interval,
-            "startTime": start,
-            "endTime": end,
-            "limit": ROWS_AT_MOST,
-        }
         return await self._rows("klines", query, patience)
 
     async def _rows(self, path: str, query: dict[str, str | int], patience: float = 0.0) -> list[bytes]:
