@@ -17,6 +17,7 @@ TIME = pl.Datetime("us", "UTC")
 TRADES = "bronze/trades"
 KLINES = "bronze/klines"
 REJECTED = "bronze/rejected"
+OTHER_EVENTS = "bronze/other_events"
 CANDLES = "silver/candles"
 COVERAGE = "silver/coverage"
 DISCREPANCIES = "silver/discrepancies"
@@ -73,6 +74,12 @@ _KLINES = {
 _REJECTED = {
     "topic": pl.String(),
     "reason": pl.String(),
+    "received_at": TIME,
+    "payload": pl.Binary(),
+    "date": pl.Date(),
+}
+_OTHER_EVENTS = {
+    "event": pl.String(),
     "received_at": TIME,
     "payload": pl.Binary(),
     "date": pl.Date(),
@@ -139,6 +146,13 @@ TABLES: Mapping[str, Table] = {
         ),
         Table(
             REJECTED, "a message refused, with its bytes and the reason", "bronze", _REJECTED, sort_by=("received_at",)
+        ),
+        Table(
+            OTHER_EVENTS,
+            "a message of an event type this version does not know, as it came",
+            "bronze",
+            _OTHER_EVENTS,
+            sort_by=("received_at",),
         ),
         Table(
             CANDLES,

@@ -1,0 +1,227 @@
+"""What is true right now, in memory: written by the engine after each fold, read from any thread."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import msgspec
+import polars as pl
+
+from tapehouse.market.events import Trade
+from tapehouse.market.ledger import CandleRow, Ledger
+from tapehouse.market.windows import INTERVALS, opened_at
+
+RECENT_TRADES = 200_000
+"""Trades kept in memory over all symbols, besides those not yet committed."""
+TAIL = 50
+"""Most trades of a symbol that one update carries."""
+UPDATES_KEPT = 256
+"""Updates a subscriber may lag behind before the oldest are let go."""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """What one fold changed. `skipped` counts the trades of a symbol that `trades` leaves out."""
+
+    sequence: int
+    trades: Mapping[str, Sequence[Trade]]
+    skipped: Mapping[str, int]
+    candles: Sequence[CandleRow]
+
+
+class Subscription:
+    """The updates of one reader, in order; the reader is told how many were let go when it lags."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._updates: deque[Update] = deque()
+        self._lost = 0
+        self._ready = asyncio.Event()
+
+    async def updates(self) -> tuple[list[Update], int]:
+        """Wait for updates; return all there are and how many were lost before them."""
+        await self._ready.wait()
+        self._ready.clear()
+        taken, lost = list(self._updates), self._lost
+        self._updates.clear()
+        self._lost = 0
+        return taken, lost
+
+    def offer(self, update: Update) -> None:
+        """Hand over an update from any thread."""
+        self._loop.call_soon_threadsafe(self._put, update)
+
+    def _put(self, update: Update) -> None:
+        if len(self._updates) == UPDATES_KEPT:
+            self._updates.popleft()
+            self._lost += 1
+        self._updates.append(update)
+        self._ready.set()
+
+
+class SymbolHealth(msgspec.Struct, frozen=True):
+    """How far one symbol's data can be trusted; times in microseconds UTC, counts since the platform started."""
+
+    last_trade_id: int
+    last_traded_at: int
+    last_received_at: int
+    missing_trades: int
+    holes: int
+    windows_overdue: int
+    checked_candles: int
+    agreeing_candles: int
+
+
+class LiveView:
+    """The newest trades, the open candles and the health of each symbol."""
+
+    def __init__(self) -> None:
+        self.committed_at = 0
+        self.horizon = 0
+        self._lock = threading.Lock()
+        self._ledgers: Mapping[str, Ledger] = {}
+        self._last: dict[str, Trade] = {}
+        self._chunks: deque[Sequence[Trade] | pl.DataFrame] = deque()
+        self._kept = 0
+        self._sequence = 0
+        self._health: dict[str, SymbolHealth] = {}
+        self._subscriptions: set[Subscription] = set()
+
+    # What the engine writes
+
+    def attach(self, ledgers: Mapping[str, Ledger], last: Mapping[str, Trade]) -> None:
+        """Serve these ledgers; called once, after recovery."""
+        self._ledgers = ledgers
+        self._last.update(last)
+
+    def publish(self, chunks: Sequence[Sequence[Trade] | pl.DataFrame], candles: Sequence[CandleRow]) -> None:
+        """Show what a fold accepted (in order) and the candles it settled."""
+        trades: dict[str, list[Trade]] = {}
+        counts: dict[str, int] = {}
+        for chunk in chunks:
+            for symbol, tail, count in _tails(chunk):
+                trades[symbol] = (trades.get(symbol, []) + tail)[-TAIL:]
+                counts[symbol] = counts.get(symbol, 0) + count
+        with self._lock:
+            self._keep(chunks)
+        for symbol, tail in trades.items():
+            newest = max(tail, key=lambda trade: trade.last_trade_id)
+            known = self._last.get(symbol)
+            if known is None or newest.last_trade_id > known.last_trade_id:
+                self._last[symbol] = newest
+            self.horizon = max(self.horizon, newest.traded_at)
+        self._tell(trades, counts, candles)
+
+    def set_health(self, symbol: str, health: SymbolHealth) -> None:
+        """Show a symbol's health."""
+        self._health[symbol] = health
+
+    # What anybody reads
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last update."""
+        return self._sequence
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that are followed."""
+        return list(self._ledgers)
+
+    def last_trade(self, symbol: str) -> Trade | None:
+        """Return the trade with the highest id, None before the first."""
+        return self._last.get(symbol)
+
+    def recent_trades(self, symbol: str, limit: int) -> list[Trade]:
+        """Return the newest trades the memory holds, newest last, none of them twice; at most `limit`."""
+        with self._lock:
+            chunks = list(self._chunks)
+        found: list[Trade] = []
+        for chunk in reversed(chunks):
+            if len(found) >= limit:
+                break
+            found += reversed(_of_symbol(chunk, symbol, limit))
+        return sorted(found, key=lambda trade: trade.first_trade_id)[-limit:]
+
+    def recent_candles(self, symbol: str, interval: str) -> list[CandleRow]:
+        """Return the last revisions in memory, oldest first, the open window last."""
+        ledger = self._ledgers.get(symbol)
+        if ledger is None:
+            return []
+        return [*ledger.rows(interval), *_open_rows(ledger, interval)]
+
+    def health(self) -> Mapping[str, SymbolHealth]:
+        """Return the health of each symbol that was heard of."""
+        return dict(self._health)
+
+    def subscribe(self, loop: asyncio.AbstractEventLoop) -> Subscription:
+        """Begin to collect updates for a reader that lives in this loop."""
+        subscription = Subscription(loop)
+        with self._lock:
+            self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End what `subscribe` began."""
+        with self._lock:
+            self._subscriptions.discard(subscription)
+
+    def _keep(self, chunks: Iterable[Sequence[Trade] | pl.DataFrame]) -> None:
+        for chunk in chunks:
+            self._chunks.append(chunk)
+            self._kept += len(chunk)
+        while self._chunks and self._kept - len(self._chunks[0]) >= RECENT_TRADES:
+            self._kept -= len(self._chunks.popleft())
+
+    def _tell(
+        self, trades: Mapping[str, Sequence[Trade]], counts: Mapping[str, int], candles: Sequence[CandleRow]
+    ) -> None:
+        if not trades and not candles:
+            return
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+            self._sequence += 1
+        if not subscriptions:
+            return
+        skipped = {symbol: counts[symbol] - len(tail) for symbol, tail in trades.items()}
+        moving = [
+            row for symbol in trades for interval in INTERVALS for row in _open_rows(self._ledgers[symbol], interval)
+        ]
+        update = Update(self._sequence, trades, skipped, [*candles, *moving])
+        for subscription in subscriptions:
+            subscription.offer(update)
+
+
+def _open_rows(ledger: Ledger, interval: str) -> list[CandleRow]:
+    """Return the newest window as a row in the state `open`, unless it was written already."""
+    newest = ledger.newest()
+    opened = opened_at(newest, interval) if newest >= 0 else -1
+    if opened < 0 or ledger.row(interval, opened) is not None:
+        return []
+    candle = ledger.summary(interval, opened)
+    return [CandleRow(ledger.symbol, interval, opened, candle, None, "open", 0, 0)]
+
+
+def _tails(chunk: Sequence[Trade] | pl.DataFrame) -> Iterator[tuple[str, list[Trade], int]]:
+    if isinstance(chunk, pl.DataFrame):
+        for (symbol,), rows in chunk.group_by("symbol", maintain_order=True):
+            yield str(symbol), to_trades(rows.tail(TAIL)), rows.height
+        return
+    by_symbol: dict[str, list[Trade]] = {}
+    for trade in chunk:
+        by_symbol.setdefault(trade.symbol, []).append(trade)
+    for symbol, trades in by_symbol.items():
+        yield symbol, trades[-TAIL:], len(trades)
+
+
+def _of_symbol(chunk: Sequence[Trade] | pl.DataFrame, symbol: str, limit: int) -> list[Trade]:
+    if isinstance(chunk, pl.DataFrame):
+        return to_trades(chunk.filter(pl.col("symbol") == symbol).tail(limit))
+    matching = (trade for trade in reversed(chunk) if trade.symbol == symbol)
+    return list(islice(matching, limit))[::-1]
+
+
+def to_trades(columns: pl.DataFrame) -> list[Trade]:
+    """Return the trades of accepted columns (`streaming.columns.TRADE_COLUMNS`) or of bronze/trades."""
+    rows = columns.select([pl.col(name).to_physical() for name in Trade.__struct_fields__]).iter_rows()
+    return [Trade(*row) for row in rows]
