@@ -1,0 +1,224 @@
+"""The Delta tables of the catalog in a folder (or a bucket): idempotent appends, scans that see every commit.
+
+Law: a batch is one Delta commit that carries its writer and number, so that a retry, a second process or a crash
+between any two lines cannot store it twice. One lock a table; the table stays open and is never read from scratch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+
+import polars as pl
+from arro3.core import RecordBatchReader
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from tapehouse.catalog import TABLES, Table
+from tapehouse.errors import LakeError
+from tapehouse.lake.encoding import pruning_columns, writer_properties
+
+CHECKPOINT_EVERY = 20
+"""Commits between two checkpoints: each commit reads the log since the last one, so few keep commits fast."""
+
+_COMMIT_ATTEMPTS = 5
+_NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+class DeltaLake:
+    """The lake under `root`: a folder, or `s3://bucket/prefix` with `storage_options`.
+
+    Safe from several threads. Every method raises LakeError when the disk or bucket refuses.
+    """
+
+    def __init__(
+        self, root: str, *, storage_options: Mapping[str, str] | None = None, time_travel_days: int = 7
+    ) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.storage_options = dict(storage_options or {})
+        self.time_travel_days = time_travel_days
+        self._tables = {name: _OpenTable(self, table) for name, table in TABLES.items()}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake is a folder of this machine."""
+        return "://" not in self.root
+
+    def address(self, table: str) -> str:
+        """Return where a table lies."""
+        return f"{self.root}/{table}"
+
+    def create(self) -> None:
+        """Make every table of the catalog that is missing; refuse one whose columns are not the catalog's."""
+        for table in self._tables.values():
+            table.create()
+
+    def append(self, table: str, frame: pl.DataFrame, *, writer: str, batch: int) -> bool:
+        """Commit the rows as one transaction; False when this batch of this writer was there already."""
+        return self._open(table).append(frame, writer, batch)
+
+    def last_batch(self, table: str, writer: str) -> int:
+        """Return the last batch number committed by this writer, -1 when there is none."""
+        with self._open(table).current() as delta:
+            return _last_batch(delta, writer)
+
+    def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""
+        schema = TABLES[self._open(table).table.name].schema
+        files = self.files(table, dates=dates)
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            files,
+            schema=schema,
+            hive_schema={"date": pl.Date},
+            hive_partitioning=True,
+            glob=False,
+            storage_options=self.storage_options or None,
+        )
+
+    def files(self, table: str, *, dates: Sequence[str] | None = None) -> list[str]:
+        """Return the addresses of the table's live files, of these days only when given."""
+        pruning = [("date", "in", list(dates))] if dates is not None else None
+        with self._open(table).current() as delta:
+            if dates is not None and not dates:
+                return []
+            return delta.file_uris(pruning)
+
+    @contextmanager
+    def writing(self, table: str) -> Iterator[DeltaTable]:
+        """Hold a table for a commit of one's own (compaction, upkeep), at its newest version."""
+        with self._open(table).current() as delta:
+            yield delta
+
+    def _open(self, table: str) -> "_OpenTable":
+        try:
+            return self._tables[table]
+        except KeyError:
+            raise LakeError(f"The lake has no table {table!r}; it has {', '.join(self._tables)}.") from None
+
+
+class _OpenTable:
+    """One table, kept open; its lock makes commits and refreshes of this process take turns."""
+
+    def __init__(self, lake: DeltaLake, table: Table) -> None:
+        self.table = table
+        self._lake = lake
+        self._lock = RLock()
+        self._delta: DeltaTable | None = None
+        self._writer_properties = writer_properties(table, compacted=False)
+
+    def create(self) -> None:
+        with self._lock, _told(f"create {self._address}"):
+            if not DeltaTable.is_deltatable(self._address, self._lake.storage_options):
+                if self._lake.is_local:
+                    Path(self._address).mkdir(parents=True, exist_ok=True)
+                _create(self._address, self.table, self._lake)
+            self._delta = self._opened()
+
+    @contextmanager
+    def current(self) -> Iterator[DeltaTable]:
+        """Hold the table at its newest version."""
+        with self._lock, _told(f"read {self._address}"):
+            if self._delta is None:
+                self._delta = self._opened()
+            else:
+                self._delta.update_incremental()
+            yield self._delta
+
+    def append(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
+        _check_columns(self.table, frame.schema)
+        with self._lock, _told(f"write to {self._address}"):
+            delta = self._delta or self._opened()
+            self._delta = delta
+            return _until_known(lambda: self._commit(delta, frame, writer, batch), delta)
+
+    def _commit(self, delta: DeltaTable, frame: pl.DataFrame, writer: str, batch: int) -> bool:
+        if batch <= _last_batch(delta, writer):
+            return False
+        write_deltalake(
+            delta,
+            frame,
+            mode="append",
+            writer_properties=self._writer_properties,
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(writer, batch)], max_commit_retries=_COMMIT_ATTEMPTS
+            ),
+            post_commithook_properties=_NO_CLEANUP,
+        )
+        return True
+
+    def _opened(self) -> DeltaTable:
+        delta = DeltaTable(self._address, storage_options=self._lake.storage_options or None)
+        expected = _delta_schema(self.table)
+        if delta.schema() != expected or delta.metadata().partition_columns != list(self.table.partition_by):
+            raise LakeError(
+                f"The table at {self._address} has other columns than this version of Tapehouse writes "
+                f"({_difference(delta.schema(), expected)}). Point TAPEHOUSE_LAKE elsewhere, or move the table away."
+            )
+        return delta
+
+    @property
+    def _address(self) -> str:
+        return self._lake.address(self.table.name)
+
+
+def _until_known(commit: Callable[[], bool], delta: DeltaTable) -> bool:
+    """Commit; when another commit came first or the outcome is unknown, look at the table again and decide anew."""
+    for _ in range(_COMMIT_ATTEMPTS):
+        try:
+            return commit()
+        except CommitFailedError:
+            delta.update_incremental()
+    return commit()
+
+
+def _last_batch(delta: DeltaTable, writer: str) -> int:
+    version = delta.transaction_version(writer)
+    return -1 if version is None else version
+
+
+def _check_columns(table: Table, found: pl.Schema) -> None:
+    expected = pl.Schema(table.schema)
+    if found != expected or list(found) != list(expected):
+        wrong = [f"{name}: {kind}" for name, kind in found.items() if expected.get(name) != kind]
+        missing = [f"{name}: {kind} is missing" for name, kind in expected.items() if name not in found]
+        told = ", ".join(wrong + missing) or "columns in another order"
+        raise LakeError(f"These rows do not fit {table.name}: {told}.")
+
+
+def _create(address: str, table: Table, lake: DeltaLake) -> None:
+    DeltaTable.create(
+        address,
+        schema=_delta_schema(table),
+        mode="ignore",
+        partition_by=list(table.partition_by),
+        configuration={
+            "delta.checkpointInterval": str(CHECKPOINT_EVERY),
+            "delta.logRetentionDuration": f"interval {lake.time_travel_days} days",
+            "delta.deletedFileRetentionDuration": f"interval {lake.time_travel_days} days",
+            "delta.enableExpiredLogCleanup": "false",
+            "delta.dataSkippingStatsColumns": ",".join(pruning_columns(table)),
+        },
+        storage_options=lake.storage_options or None,
+    )
+
+
+def _delta_schema(table: Table) -> Schema:
+    return Schema.from_arrow(RecordBatchReader.from_arrow(pl.DataFrame(schema=table.schema)).schema)
+
+
+def _difference(found: Schema, expected: Schema) -> str:
+    there = {field.name: str(field.type) for field in found.fields}
+    wanted = {field.name: str(field.type) for field in expected.fields}
+    names = [name for name in wanted | there if there.get(name) != wanted.get(name)]
+    return ", ".join(names) or "partitions or order"
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """Turn the storage's own errors into one a person can act on."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise LakeError(f"Cannot {doing}: {error}. Is the disk full, read-only or gone?") from error
