@@ -10,9 +10,9 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 # The first of these that starts and is new enough makes the environment; PYTHON=... names another.
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
-	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
-	&& echo "$$python" && break; done)
+	"$$python" -c '$(USABLE)' 2>/dev/null && echo "$$python" && break; done)
 
 # Whoever has told pip of a package index of their own has told uv as well.
 ifdef PIP_INDEX_URL
@@ -86,9 +86,10 @@ chromium:
 	fi
 
 .venv/bin/uv: requirements/bootstrap.lock
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "Tapehouse needs Python 3.11, 3.12 or 3.13 with venv and ensurepip; none was found on the PATH." >&2; \
-		echo "On Debian or Ubuntu: sudo apt-get install python3 python3-venv. Or name one: make $(MAKECMDGOALS) PYTHON=..." >&2; \
+	@if ! "$(PYTHON)" -c '$(USABLE)' 2>/dev/null; then \
+		echo "Tapehouse needs Python 3.11, 3.12 or 3.13 with venv; $(or $(PYTHON),nothing on the PATH) is not it." >&2; \
+		echo "On Debian or Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
+		echo "Or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 		exit 1; \
 	fi
 	@echo "==> Making .venv with $$($(PYTHON) --version)"
