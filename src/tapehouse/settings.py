@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Address the API and the page listen on.")
     api_port: int = Field(8000, ge=0, le=65535, description="Port the API and the page listen on; 0 takes a free one.")
+    api_allowed_hosts: type_names = Field(
+        (), description="Names the API answers to in the Host header, beside localhost and numeric addresses."
+    )
 
     keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
     commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
@@ -68,7 +71,7 @@ class Settings(BaseSettings):
         description="Key of NewsAPI; nothing in this version needs it.",
     )
 
-    @field_validator("sources", "symbols", "binance_ws_url", "binance_rest_url", mode="before")
+    @field_validator("sources", "symbols", "binance_ws_url", "binance_rest_url", "api_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
