@@ -54,6 +54,7 @@ class Connection(WSListener):
 
     def __init__(self, clock: ArrivalClock) -> None:
         self.frames_received = 0
+        self.pongs_sent = 0
         self.last_frame_at = 0
         self.close_code = int(WSCloseCode.ABNORMAL_CLOSURE.value)
         self.close_reason = ""
@@ -63,12 +64,12 @@ class Connection(WSListener):
         self._append = self._frames.append
         self._received_at: list[int] = []
         self._binary: list[int] = []
-        self._fragments: list[bytes] = []
+        self._fragments: list[bytes] | None = None
         self._fragments_are_binary = False
         self._arrived = asyncio.Event()
         self._ended = False
         self._handing_over = False
-        self._reading = True
+        self.is_reading = True
         self._abandoned = False
         self._transport: WSTransport | None = None
         self._unanswered_pings: deque[bytes] = deque(maxlen=1)
@@ -132,7 +133,7 @@ class Connection(WSListener):
         self.frames_received += fresh
         self.started.set()
         self._arrived.set()
-        if self._handing_over and self._reading:
+        if self._handing_over and self.is_reading:
             self._pause_reading()
 
     async def _hand_over(self, take: Take) -> None:
@@ -152,12 +153,12 @@ class Connection(WSListener):
     def _pause_reading(self) -> None:
         if self._transport is not None and not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.pause_reading()
-            self._reading = False
+            self.is_reading = False
 
     def _resume_reading(self) -> None:
-        if self._reading or self._transport is None:
+        if self.is_reading or self._transport is None:
             return
-        self._reading = True
+        self.is_reading = True
         if not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.resume_reading()
 
@@ -173,23 +174,28 @@ class Connection(WSListener):
                 self.close_reason = (frame.get_close_message() or b"").decode("utf-8", "replace")
                 self._leave(transport, WSCloseCode.OK)
             case WSMsgType.CONTINUATION:
-                self._put_together(transport, frame, payload)
+                self._put_together(transport, frame, self._fragments, payload)
             case kind:
-                self._fragments = []
                 self._fragments_are_binary = kind is WSMsgType.BINARY
-                self._put_together(transport, frame, payload)
+                self._put_together(transport, frame, [], payload)
 
-    def _put_together(self, transport: WSTransport, frame: WSFrame, fragment: bytes) -> None:
-        self._fragments.append(fragment)
-        if sum(map(len, self._fragments)) > LARGEST_MESSAGE:
-            self._fragments = []
+    def _put_together(
+        self, transport: WSTransport, frame: WSFrame, fragments: list[bytes] | None, payload: bytes
+    ) -> None:
+        self._fragments = None
+        if fragments is None:
+            self._leave(transport, WSCloseCode.PROTOCOL_ERROR)
+            return
+        fragments.append(payload)
+        if sum(map(len, fragments)) > LARGEST_MESSAGE:
             log.warning("message_too_large", limit=LARGEST_MESSAGE)
             self._leave(transport, WSCloseCode.MESSAGE_TOO_BIG)
-        elif frame.fin:
+        elif not frame.fin:
+            self._fragments = fragments
+        else:
             if self._fragments_are_binary:
                 self._binary.append(len(self._frames))
-            self._append(b"".join(self._fragments))
-            self._fragments = []
+            self._append(b"".join(fragments))
 
     def _answer(self, transport: WSTransport, payload: bytes) -> None:
         """Answer a ping with its payload; of pings that come faster than we may write only the last is answered."""
@@ -197,6 +203,7 @@ class Connection(WSListener):
             self._unanswered_pings.append(payload)
             return
         transport.send_pong(payload)
+        self.pongs_sent += 1
         self._pong_due = asyncio.get_running_loop().call_later(PONG_SPACING, self._answer_the_last, transport)
 
     def _answer_the_last(self, transport: WSTransport) -> None:

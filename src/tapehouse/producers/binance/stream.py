@@ -24,8 +24,8 @@ from tapehouse.producers.websocket import Connection, HandshakeError
 
 SYMBOLS_PER_CONNECTION = 100
 """200 streams: far below Binance's 1024, and an address of some 4 kB, below the 8 kB web servers accept."""
-TRADE_FRAME_LENGTHS = range(128, 230)
-"""Frames of other lengths (klines, farewells, surprises) are rare enough to be looked into here."""
+SHORTEST_TRADE, LONGEST_TRADE = 128, 230
+"""Bytes of a trade's frame; others (klines, farewells, surprises) are rare enough to be looked into here."""
 
 State = Literal["connecting", "open", "backing_off"]
 Cause = Literal["closed", "idle", "roll_over", "server_shutdown"]
@@ -203,7 +203,7 @@ class Shard:
             session.connection.abort()
 
     def _look_into_rare_frames(self, frames: Sequence[bytes], session: _Session) -> None:
-        for frame in [frame for frame in frames if len(frame) not in TRADE_FRAME_LENGTHS]:
+        for frame in [each for each in frames if not SHORTEST_TRADE <= len(each) <= LONGEST_TRADE]:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 self._look_into(_ENVELOPE.decode(frame), session)
 
