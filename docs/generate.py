@@ -3,7 +3,6 @@
 `python docs/generate.py` writes them; with `--check` it writes nothing, names those that are stale, and ends with 1.
 """
 
-import importlib.util
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,11 @@ import click
 from prometheus_client.metrics import MetricWrapperBase
 
 from tapehouse import catalog, cli, telemetry
+from tapehouse.api.main import create_app
 from tapehouse.errors import TapehouseError
+from tapehouse.lake.delta import DeltaLake
 from tapehouse.settings import Settings, as_text, variable_of
+from tapehouse.streaming.view import LiveView
 
 ROOT = Path(__file__).parents[1]
 GENERATED = "<!-- Written by docs/generate.py (make docs) from {origin}. Do not edit. -->\n\n"
@@ -36,16 +38,14 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """Return the text of every generated page by its path in the repository."""
-    made = {
+    return {
         ".env.example": environment_example(),
         "docs/reference/settings.md": settings_page(),
         "docs/reference/cli.md": commands_page(),
         "docs/reference/tables.md": tables_page(),
         "docs/reference/metrics.md": metrics_page(),
+        "docs/reference/http.md": http_page(),
     }
-    if importlib.util.find_spec("tapehouse.api.main"):
-        made["docs/reference/http.md"] = http_page()
-    return made
 
 
 def environment_example() -> str:
@@ -110,16 +110,53 @@ def metrics_page() -> str:
 
 
 def http_page() -> str:
-    """Return every HTTP path with its parameters, from the OpenAPI description of the app."""
-    from tapehouse.api.main import openapi  # noqa: PLC0415  # the page exists where the API does
-
-    parts = [GENERATED.format(origin="src/tapehouse/api"), "# HTTP\n"]
-    for path, operations in openapi()["paths"].items():
-        for method, operation in operations.items():
-            parts.append(f"\n## {method.upper()} {path}\n\n{operation.get('description') or operation['summary']}\n")
-            rows = [_parameter(parameter) for parameter in operation.get("parameters", [])]
-            parts.append("\n" + _table(("parameter", "in", "type", "meaning"), rows) if rows else "")
+    """Return every HTTP path with its parameters and answers, from the OpenAPI description of the app."""
+    described = create_app(LiveView(), DeltaLake("unused"), tuple, Settings(_env_file=None)).openapi()
+    parts = [GENERATED.format(origin="src/tapehouse/api"), f"# HTTP\n\n{described['info']['description'].strip()}\n"]
+    for path, operations in described["paths"].items():
+        parts += [_operation(f"{method.upper()} {path}", operation) for method, operation in operations.items()]
+    parts.append("\n## Bodies\n")
+    for name, body in described["components"]["schemas"].items():
+        fields = [
+            (f"`{field}`", _kind(schema), schema.get("description", "")) for field, schema in body["properties"].items()
+        ]
+        parts.append(f"\n### {name}\n\n" + _table(("field", "type", "meaning"), fields))
     return "".join(parts)
+
+
+def _operation(title: str, operation: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{given['name']}`",
+            _kind(given["schema"]),
+            str(given["schema"].get("default", "")),
+            given.get("description", ""),
+        )
+        for given in operation.get("parameters", [])
+    ]
+    answers = [(status, _body(answer), answer["description"]) for status, answer in operation["responses"].items()]
+    return (
+        f"\n## {title}\n\n{operation.get('description') or operation['summary']}\n\n"
+        + (_table(("parameter", "type", "default", "meaning"), rows) + "\n" if rows else "")
+        + _table(("status", "body", "meaning"), answers)
+    )
+
+
+def _body(answer: dict[str, Any]) -> str:
+    kinds = {_kind(content.get("schema", {})) for content in answer.get("content", {}).values()}
+    return " or ".join(sorted(kind for kind in kinds if kind))
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "enum" in schema:
+        return " ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema['items'])}"
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    return " ".join(str(schema[key]) for key in ("type", "format") if key in schema)
 
 
 def _settings() -> Iterator[tuple[str, str, str]]:
@@ -146,13 +183,6 @@ def _metrics() -> Iterator[tuple[Any, tuple[str, ...]]]:
     for metric in vars(telemetry).values():
         if isinstance(metric, MetricWrapperBase):
             yield next(iter(metric.describe())), metric._labelnames  # noqa: SLF001  # the library shows them nowhere else
-
-
-def _parameter(parameter: dict[str, Any]) -> tuple[str, ...]:
-    schema = parameter["schema"]
-    kinds = [option.get("type", "") for option in schema.get("anyOf", [schema])]
-    kind = " or ".join(kind for kind in kinds if kind and kind != "null")
-    return f"`{parameter['name']}`", parameter["in"], kind, parameter.get("description", "")
 
 
 def _type(kind: object) -> str:

@@ -1,8 +1,12 @@
 """The command line: what it says, what it ends with, what it keeps to itself."""
 
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import click
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -89,3 +93,26 @@ def test_a_moment_that_is_none_is_explained(run):
 
 def test_a_port_outside_the_range_is_refused_before_anything_starts(run):
     assert run("up", "--port", "70000").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("3", 3), ("btcusdt", ("BTCUSDT",)), ("BTCUSDT, ethusdt", ("BTCUSDT", "ETHUSDT"))]
+)
+def test_the_symbols_of_the_exchange_are_a_number_or_names(written, meant):
+    assert cli.Pairs().convert(written, None, None) == meant
+
+
+def test_a_speed_is_above_zero_or_max(run):
+    assert cli.Speed().convert("max", None, None) is None
+    assert cli.Speed().convert("2.5", None, None) == 2.5
+    assert run("exchange", "--speed", "0").exit_code == 2
+
+
+def test_the_exchange_answers_where_it_says_and_ends_with_0_on_an_interrupt(tmp_path):
+    command = [sys.executable, "-m", "tapehouse.cli", "exchange", "--port", "0", "--symbols", "BTCUSDT"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as exchange:
+        shown = (line.split() for line in exchange.stdout)
+        address = next(words[1] for words in shown if words[0] == "REST")
+        assert httpx.get(f"{address}/api/v3/ping").json() == {}
+        exchange.send_signal(signal.SIGINT)
+        assert exchange.wait() == 0

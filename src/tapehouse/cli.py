@@ -48,12 +48,36 @@ class Moment(click.ParamType[datetime]):
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+class Pairs(click.ParamType[int | tuple[str, ...]]):
+    """How many symbols, or their names separated by commas."""
+
+    name = "n|names"
+
+    def convert(self, value: Any, _parameter: click.Parameter | None, _context: click.Context | None) -> Any:
+        """Return the number, or the names in upper case."""
+        return int(value) if value.isdecimal() else tuple(name.strip().upper() for name in value.split(","))
+
+
+class Speed(click.ParamType[float | None]):
+    """A multiple of real time, or `max`."""
+
+    name = "x|max"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float | None:
+        """Return the multiple; None stands for as fast as it is read."""
+        return (
+            None
+            if value in (None, "max")
+            else click.FloatRange(min=0, min_open=True).convert(value, parameter, context)
+        )
+
+
+RECORDING = click.Path(exists=True, dir_okay=False, path_type=Path)
 from_option = click.option("--from", "start", type=Moment(), required=True, help="First moment, UTC, e.g. 2024-08-09.")
 to_option = click.option("--to", "end", type=Moment(), required=True, help="Moment to stop before, UTC.")
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, not only its text.")
 @click.version_option(tapehouse.__version__, message="tapehouse %(version)s")
 def main(debug: bool) -> None:
@@ -78,17 +102,22 @@ def up(demo: bool, port: int | None) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=9100, show_default=True, help="Port; 0 takes a free one."
 )
-@click.option("--symbols", default="BTCUSDT,ETHUSDT,BNBUSDT", show_default=True, help="Symbols to make trades of.")
-@click.option("--rate", type=float, default=100.0, show_default=True, help="Trades a second, over all symbols.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same trades.")
-@click.option("--recording", "recordings", multiple=True, type=EXISTING, help="Serve a recorded file instead.")
-@click.option("--lake", help="Serve the trades of this lake instead.")
-@click.option("--speed", type=float, default=1.0, show_default=True, help="Times real time; 0 is as fast as is read.")
-@click.option(
-    "--fault", "faults", multiple=True, metavar="NAME=VALUE", help="Make a fault, e.g. drop=0.01. Repeatable."
-)
+@click.option("--symbols", type=Pairs(), default="3", show_default=True, help="How many symbols, or their names.")
+@click.option("--rate", default=100.0, show_default=True, help="Trades a second, over all symbols.")
+@click.option("--history", default=3600.0, show_default=True, help="Seconds of trades before now.")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same trades.")
+@click.option("--recording", "recordings", multiple=True, type=RECORDING, help="Serve a recorded file. Repeatable.")
+@click.option("--lake", help="Serve the trades of this lake.")
+@click.option("--date", "dates", multiple=True, metavar="DAY", help="Only this ISO day of the lake. Repeatable.")
+@click.option("--shift-to-now", is_flag=True, help="Move recorded times so that the tape begins now.")
+@click.option("--speed", type=Speed(), default="1", show_default=True, help="Times real time; max: as fast as is read.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME=VALUE", help="Such as drop=0.01. Repeatable.")
+@click.option("--historical-trades/--no-historical-trades", default=True, help="Whether REST has historicalTrades.")
 def exchange(**options: Any) -> None:
-    """Serve a tape as Binance would."""
+    """Serve a tape as Binance would.
+
+    The tape is made up from a seed, or is that of recordings or of a lake.
+    """
     import uvloop
 
     from tapehouse.exchange.main import ExchangeOptions, serve
@@ -168,3 +197,7 @@ def _begin(**given: object) -> "Settings":
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     set_up_logging(settings.log_level)
     return settings
+
+
+if __name__ == "__main__":
+    main(prog_name="tapehouse")
