@@ -1,0 +1,52 @@
+"""Who listens to what: the clients of the live socket by topic; telling costs as much as there are listeners."""
+
+from collections.abc import Collection, Iterator
+
+from tapehouse.api.clients import Client
+from tapehouse.api.messages import Subscribe
+
+Topic = tuple[str, ...]
+"""("candles", symbol, interval), ("trades", symbol), ("prices",) or ("health",)."""
+
+
+def topics_of(wanted: Subscribe) -> set[Topic]:
+    """Return the topics a subscription is about."""
+    found: set[Topic] = {(channel,) for channel in wanted.channels if channel in {"prices", "health"}}
+    if "trades" in wanted.channels:
+        found |= {("trades", symbol) for symbol in wanted.symbols}
+    if "candles" in wanted.channels:
+        found |= {("candles", symbol, wanted.interval) for symbol in wanted.symbols}
+    return found
+
+
+class Audience:
+    """The clients that are there; changed and read in the loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._topics: dict[Client, set[Topic]] = {}
+        self._listeners: dict[Topic, set[Client]] = {}
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self._topics))
+
+    def place(self, client: Client) -> None:
+        """Let the client hear what it wants now, and nothing else."""
+        self.remove(client)
+        self._topics[client] = topics_of(client.wanted)
+        for topic in self._topics[client]:
+            self._listeners.setdefault(topic, set()).add(client)
+
+    def remove(self, client: Client) -> None:
+        """Forget the client."""
+        for topic in self._topics.pop(client, set()):
+            listeners = self._listeners[topic]
+            listeners.discard(client)
+            if not listeners:
+                del self._listeners[topic]
+
+    def of(self, *topic: str) -> Collection[Client]:
+        """Return who listens to a topic."""
+        return self._listeners.get(topic, ())

@@ -1,0 +1,127 @@
+"""The shapes of the answers, for the documentation: the bytes are written by `encoding`, every digit kept."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, WithJsonSchema
+
+Exact = Annotated[
+    Decimal, WithJsonSchema({"type": "number", "format": "decimal", "description": "Every digit; no trailing zeros."})
+]
+
+
+class Price(BaseModel):
+    """The last trade of a symbol."""
+
+    venue: str
+    symbol: str
+    price: Exact
+    quantity: Exact
+    taker_side: Literal["buy", "sell"] = Field(description="Who crossed the spread.")
+    first_trade_id: int
+    last_trade_id: int
+    traded_at: datetime = Field(description="The exchange's time of the trade; candles are made by it.")
+    event_at: datetime | None = Field(description="When the exchange sent it.")
+    received_at: datetime = Field(description="When it came here, on our clock.")
+    source: Literal["stream", "rest", "archive"]
+
+
+class LatestPrices(BaseModel):
+    """The last trade of every symbol, from memory."""
+
+    prices: list[Price]
+
+
+class Trades(BaseModel):
+    """The last trades of a symbol, newest last."""
+
+    symbol: str
+    count: int
+    trades: list[Price]
+
+
+class Candle(BaseModel):
+    """One window, the highest revision of it."""
+
+    venue: str
+    symbol: str
+    interval: str
+    opened_at: datetime
+    closes_at: datetime = Field(description="The first time that is no longer in the window.")
+    open: Exact | None
+    high: Exact | None
+    low: Exact | None
+    close: Exact | None
+    volume: Exact
+    quote_volume: Exact
+    trades: int = Field(description="How many trade ids are in it.")
+    taker_buy_volume: Exact
+    taker_buy_quote_volume: Exact
+    vwap: Exact | None = Field(description="quote_volume / volume, rounded to 8 places; null without volume.")
+    first_trade_id: int | None
+    last_trade_id: int | None
+    state: Literal["open", "closed", "final", "gap", "quiet"] = Field(
+        description="open: still filling. closed: proved whole. final: closed, and the 5-minute watermark has passed. "
+        "gap: ids are known to be missing. quiet: proved that no trade happened."
+    )
+    revision: int = Field(description="Counts from 1; 0 while open.")
+    known_at: datetime | None = Field(description="When this revision was written; null while open.")
+
+
+class Candles(BaseModel):
+    """Windows in order of time, the open one last."""
+
+    symbol: str
+    interval: str
+    count: int
+    next_start: datetime | None = Field(description="The `start` that goes on from here, when `limit` cut the answer.")
+    candles: list[Candle]
+
+
+class CoverageRange(BaseModel):
+    """Consecutive trade ids."""
+
+    first_trade_id: int
+    last_trade_id: int
+    status: Literal["held", "missing"]
+
+
+class Coverage(BaseModel):
+    """Which of a symbol's trades are held. Nothing is claimed about ids before the first."""
+
+    symbol: str
+    first_trade_id: int | None
+    last_trade_id: int | None
+    missing_trades: int
+    checked_candles: int = Field(description="Closed 1m candles compared with the exchange's own since the start.")
+    agreeing_candles: int = Field(description="Those equal to it in every field.")
+    truncated: bool = Field(description="Whether there are more ranges than are listed; the newest are.")
+    ranges: list[CoverageRange]
+
+
+class Health(BaseModel):
+    """The health of the data now."""
+
+    status: Literal["ok", "degraded", "failing"]
+    reasons: list[str] = Field(description="A sentence for each thing that is not as it should be.")
+    now: datetime
+    watermark: datetime | None = Field(description="The newest event time seen.")
+    commit: dict[str, object] = Field(description="committed_at and age_seconds of the last commit to bronze.")
+    sources: dict[str, object] = Field(
+        description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "
+        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, windows_overdue, connections."
+    )
+    symbols: dict[str, object] = Field(
+        description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, windows_overdue, "
+        "checked_candles, agreeing_candles."
+    )
+
+
+class Problem(BaseModel):
+    """What went wrong and what to do (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,64 @@
+"""Where things stand, as messages of the live socket: for who has just come, and for who has fallen behind."""
+
+from collections.abc import Iterable
+
+from tapehouse.api import messages
+from tapehouse.api.messages import Subscribe
+from tapehouse.api.queries import CandleQuery, Queries
+from tapehouse.market.events import Trade
+from tapehouse.market.ledger import CandleRow
+from tapehouse.streaming.view import LiveView
+
+CANDLES = 500
+TRADES = 60
+"""Most rows of one symbol in a snapshot."""
+
+
+class Standing:
+    """Makes the messages; `snapshot` reads the lake and belongs on a thread, the others read memory."""
+
+    def __init__(self, view: LiveView, queries: Queries) -> None:
+        self._view = view
+        self._queries = queries
+        self._days: dict[str, CandleRow] = {}
+
+    def note(self, candles: Iterable[CandleRow]) -> None:
+        """Remember the day's open candles, which say how far a price has moved today."""
+        self._days.update((row.symbol, row) for row in candles if row.interval == "1d" and row.state == "open")
+
+    def snapshot(self, wanted: Subscribe) -> str:
+        """Tell all that is asked for, history included."""
+        sequence = self._view.sequence
+        of = {symbol: (self._candles(symbol, wanted), self._trades(symbol, wanted)) for symbol in wanted.symbols}
+        return messages.state("snapshot", sequence, wanted, of, self._view.horizon)
+
+    def lately(self, kind: messages.StateKind, wanted: Subscribe, skipped: int = 0) -> str:
+        """Tell what the memory holds, which has everything that changed lately."""
+        of: dict[str, tuple[list[CandleRow], list[Trade]]] = {}
+        for symbol in wanted.symbols:
+            candles = self._view.recent_candles(symbol, wanted.interval) if "candles" in wanted.channels else []
+            trades = self._view.recent_trades(symbol, TRADES) if "trades" in wanted.channels else []
+            of[symbol] = (candles, trades)
+        return messages.state(kind, self._view.sequence, wanted, of, self._view.horizon, skipped)
+
+    def prices(self, symbols: Iterable[str]) -> str:
+        """Tell the last price of each of the symbols that has one."""
+        entries = []
+        for symbol in symbols:
+            trade = self._view.last_trade(symbol)
+            if trade is not None:
+                entries.append(messages.price(trade, self._day(symbol)))
+        return messages.prices(self._view.sequence, entries)
+
+    def _day(self, symbol: str) -> CandleRow | None:
+        if symbol not in self._days:
+            self.note(self._view.recent_candles(symbol, "1d"))
+        return self._days.get(symbol)
+
+    def _candles(self, symbol: str, wanted: Subscribe) -> list[CandleRow]:
+        if "candles" not in wanted.channels:
+            return []
+        return self._queries.candles(CandleQuery(symbol, wanted.interval, CANDLES))
+
+    def _trades(self, symbol: str, wanted: Subscribe) -> list[Trade]:
+        return self._queries.trades(symbol, TRADES) if "trades" in wanted.channels else []
