@@ -116,6 +116,7 @@ def _refusals(messages: Messages, good: pl.Series) -> Sequence[Rejected]:
     return refused
 
 
-def minute_of(column: str = "traded_at") -> pl.Expr:
-    """Return the opening of the 1m window a trade belongs to."""
-    return pl.col(column) - pl.col(column) % MINUTE
+def minute_of(traded_at: pl.Expr | None = None) -> pl.Expr:
+    """Return the opening (microseconds) of the 1m window a trade belongs to."""
+    time = pl.col("traded_at") if traded_at is None else traded_at
+    return time - time % MINUTE

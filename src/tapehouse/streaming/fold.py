@@ -1,7 +1,7 @@
 """The fold: messages of the tape become held ids, windows and rows. Each id is taken once, whatever comes (law 1)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import polars as pl
@@ -16,6 +16,7 @@ from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import Messages, decode_rest, decode_stream, reject
 from tapehouse.producers.binance.wire import KLINES_TOPIC, TRADES_TOPIC, rest_kline
 from tapehouse.streaming.columns import minute_of, stream_columns
+from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.view import to_trades
 
 FEW = 400
@@ -52,7 +53,7 @@ class Folded(msgspec.Struct):
 class Fold:
     """Takes batches into the ledgers of the symbols that are followed."""
 
-    def __init__(self, ledgers: Mapping[str, Ledger], quantity_held: QuantityHeld, recall: Recall) -> None:
+    def __init__(self, ledgers: Ledgers, quantity_held: QuantityHeld, recall: Recall) -> None:
         self._ledgers = ledgers
         self._recall = recall
         self._quantity_held = quantity_held
@@ -76,10 +77,11 @@ class Fold:
 
     def take_columns(self, columns: pl.DataFrame, folded: Folded) -> None:
         """Take single trades as columns (`streaming.columns.TRADE_COLUMNS`), each id once."""
-        known = columns.filter(pl.col("symbol").is_in(list(self._ledgers)))
-        if known.height < columns.height:
-            self._refuse_unknown(columns, folded)
-        fresh = self._fresh(known, folded)
+        unknown = [symbol for symbol in columns["symbol"].unique() if self._ledgers.admit(symbol) is None]
+        if unknown:
+            self._refuse(columns.filter(pl.col("symbol").is_in(unknown)), folded)
+            columns = columns.filter(~pl.col("symbol").is_in(unknown))
+        fresh = self._fresh(columns, folded)
         if fresh.height == 0:
             return
         self._candles_of(fresh)
@@ -121,7 +123,7 @@ class Fold:
         self._take_singles(trades, folded)
 
     def _take_kline(self, kline: Kline, payload: bytes, folded: Folded) -> None:
-        ledger = self._ledgers.get(kline.symbol)
+        ledger = self._ledgers.admit(kline.symbol)
         if ledger is None:
             error = ValueError("a symbol that was not asked for")
             folded.rejected.append(reject(error, payload, kline.received_at, KLINES_TOPIC))
@@ -148,7 +150,7 @@ class Fold:
     def _take_singles(self, trades: Sequence[tuple[Trade, bytes]], folded: Folded) -> None:
         candles: dict[tuple[str, int], Candle] = {}
         for trade, payload in trades:
-            ledger = self._ledgers.get(trade.symbol)
+            ledger = self._ledgers.admit(trade.symbol)
             reason = self._refusal(trade, ledger)
             if ledger is None or reason:
                 folded.rejected.append(Rejected(TRADES_TOPIC, reason, payload, trade.received_at))
@@ -218,10 +220,10 @@ class Fold:
 
     # As columns
 
-    def _refuse_unknown(self, columns: pl.DataFrame, folded: Folded) -> None:
-        unknown = columns.filter(~pl.col("symbol").is_in(list(self._ledgers)))
-        for payload, received_at in unknown.select("payload", "received_at").iter_rows():
-            folded.rejected.append(Rejected(TRADES_TOPIC, "a symbol that was not asked for", payload, received_at))
+    def _refuse(self, columns: pl.DataFrame, folded: Folded) -> None:
+        reason = "a symbol that was not asked for"
+        for payload, received_at in columns.select("payload", "received_at").iter_rows():
+            folded.rejected.append(Rejected(TRADES_TOPIC, reason, payload, received_at))
 
     def _fresh(self, columns: pl.DataFrame, folded: Folded) -> pl.DataFrame:
         """Hold the ids of the columns and return the rows whose id was not held before."""

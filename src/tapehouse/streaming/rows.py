@@ -194,6 +194,24 @@ def candle_rows(frame: pl.DataFrame) -> list[CandleRow]:
     ]
 
 
+def klines_of(frame: pl.DataFrame) -> list[Kline]:
+    """Return the klines of a frame of bronze/klines."""
+    times = [pl.col(name).to_physical() for name in ("opened_at", "received_at")]
+    rows = frame.select("symbol", "interval", *times, pl.col("close").to_physical()).iter_rows()
+    return [
+        Kline(
+            symbol=symbol,
+            interval=interval,
+            opened_at=opened_at,
+            candle=candle,
+            close=close,
+            received_at=received_at,
+            has_ids=candle is None or candle.first_trade_id is not None,
+        )
+        for (symbol, interval, opened_at, received_at, close), (candle, _) in zip(rows, candles_of(frame), strict=True)
+    ]
+
+
 def candles_of(frame: pl.DataFrame) -> list[tuple[Candle | None, int | None]]:
     """Return (candle, flat price) of each row that has a candle's columns; no candle where there were no trades."""
     units = frame.select([pl.col(name).to_physical() for name in COLUMNS])

@@ -1,0 +1,166 @@
+"""What goes to the lake together, and the one thread that takes it there: bronze first, then what follows from it."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+import polars as pl
+
+from tapehouse import telemetry
+from tapehouse.catalog import (
+    CANDLES,
+    COVERAGE,
+    DISCREPANCIES,
+    KLINES,
+    OTHER_EVENTS,
+    REJECTED,
+    TABLES,
+    TRADES,
+)
+from tapehouse.market.ledger import CandleRow
+from tapehouse.ports import Lake
+from tapehouse.streaming.fold import Folded
+from tapehouse.streaming.rows import (
+    Row,
+    bronze_klines,
+    bronze_other_events,
+    bronze_rejected,
+    bronze_trades,
+    silver_candles,
+    silver_coverage,
+    silver_discrepancies,
+    trade_columns,
+)
+
+WRITER = "embedded"
+
+
+class Unit(msgspec.Struct):
+    """Rows that are committed one table after the other; a crash in between is mended by recovery."""
+
+    parts: list[Folded] = msgspec.field(default_factory=list)
+    candles: list[CandleRow] = msgspec.field(default_factory=list)
+    coverage: list[tuple[str, int, int, str]] = msgspec.field(default_factory=list)
+    discrepancies: list[Row] = msgspec.field(default_factory=list)
+    known_at: int = 0
+    rows: int = 0
+
+    def add(self, part: Folded) -> None:
+        """Add what a fold took."""
+        self.parts.append(part)
+        self.rows += len(part.singles) + sum(frame.height for frame in part.frames)
+        self.rows += len(part.klines) + len(part.rejected) + len(part.other)
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to commit."""
+        return not (self.rows or self.candles or self.coverage or self.discrepancies)
+
+    def trades(self) -> pl.DataFrame | None:
+        """Return the accepted trades as columns, None when there are none."""
+        frames = [frame for part in self.parts for frame in part.frames]
+        singles = [single for part in self.parts for single in part.singles]
+        if singles:
+            frames.append(trade_columns(singles))
+        return pl.concat(frames) if frames else None
+
+    def quantity(self, symbol: str, first: int, last: int) -> int:
+        """Return the summed quantity (units) of a symbol's trades with ids in first..last."""
+        trades = self.trades()
+        if trades is None:
+            return 0
+        chosen = (pl.col("symbol") == symbol) & pl.col("first_trade_id").is_between(first, last)
+        return int(trades.filter(chosen)["quantity"].to_physical().sum())
+
+
+class Committer:
+    """Commits units one at a time in a thread of its own; an error there is raised from the next call here."""
+
+    def __init__(self, lake: Lake, *, keep_payload: bool, now: Callable[[], int]) -> None:
+        self._lake = lake
+        self._keep_payload = keep_payload
+        self._now = now
+        self._batches = {table: lake.last_batch(table, WRITER) + 1 for table in TABLES}
+        self._units: queue.Queue[Unit | None] = queue.Queue(maxsize=1)
+        self._current: Unit | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+        self._thread.start()
+        self.committed_at = 0
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether a unit would be taken at once; raise what went wrong with an earlier one."""
+        if self._error is not None:
+            raise self._error
+        return self._current is None
+
+    def submit(self, unit: Unit) -> None:
+        """Hand over a unit; call it when idle."""
+        self._current = unit
+        self._units.put(unit)
+
+    def wait(self) -> None:
+        """Return when everything handed over is committed; raise what went wrong."""
+        self._units.join()
+        _ = self.idle
+
+    def close(self) -> None:
+        """Commit what was handed over and end the thread; raise what went wrong."""
+        self._units.put(None)
+        self._thread.join()
+        _ = self.idle
+
+    def pending_candles(self) -> list[CandleRow]:
+        """Return the candles of the unit that is on its way."""
+        unit = self._current
+        return list(unit.candles) if unit is not None else []
+
+    def _run(self) -> None:
+        while (unit := self._units.get()) is not None:
+            try:
+                if self._error is None:
+                    self._commit(unit)
+            except BaseException as error:  # noqa: BLE001  # it is raised again in the engine's thread
+                self._error = error
+            finally:
+                self._current = None
+                self._units.task_done()
+        self._units.task_done()
+
+    def _commit(self, unit: Unit) -> None:
+        trades = unit.trades()
+        if trades is not None:
+            self._append(TRADES, bronze_trades(trades, keep_payload=self._keep_payload))
+            self.committed_at = self._now()
+            oldest: int = trades["received_at"].min()  # type: ignore[assignment]  # a column of integers, not empty
+            telemetry.commit_age.observe(max(self.committed_at - oldest, 0) / 1e6)
+        klines = [kline for part in unit.parts for kline in part.klines]
+        rejected = [refused for part in unit.parts for refused in part.rejected]
+        other = [event for part in unit.parts for event in part.other]
+        if klines:
+            self._append(KLINES, bronze_klines(klines))
+        if rejected:
+            self._append(REJECTED, bronze_rejected(rejected))
+        if other:
+            self._append(OTHER_EVENTS, bronze_other_events(other))
+        if unit.candles:
+            self._append(CANDLES, silver_candles(unit.candles))
+            for row in unit.candles:
+                telemetry.candles_written.labels(row.interval, row.state).inc()
+                if row.revision > 1:
+                    telemetry.candle_revisions.labels(row.interval).inc()
+        if unit.discrepancies:
+            self._append(DISCREPANCIES, silver_discrepancies(unit.discrepancies))
+        if unit.coverage:
+            self._append(COVERAGE, silver_coverage(unit.coverage, unit.known_at))
+
+    def _append(self, table: str, frame: pl.DataFrame) -> None:
+        began = time.perf_counter()
+        self._lake.append(table, frame, writer=WRITER, batch=self._batches[table])
+        self._batches[table] += 1
+        telemetry.commits.labels(table).inc()
+        telemetry.commit_seconds.labels(table).observe(time.perf_counter() - began)
+        if TABLES[table].layer == "bronze":
+            telemetry.bronze_rows.labels(table).inc(frame.height)
