@@ -4,7 +4,7 @@ Law: a batch is one Delta commit that carries its writer and number, so that a r
 between any two lines cannot store it twice. One lock a table; the table stays open and is never read from scratch.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -20,6 +20,9 @@ from tapehouse.lake.encoding import pruning_columns, writer_properties
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: each commit reads the log since the last one, so few keep commits fast."""
+
+TOMBSTONES_KEPT = "interval 1 hours"
+"""How long checkpoints name removed files; the files themselves stay as long as time travel is promised (upkeep.py)."""
 
 _COMMIT_ATTEMPTS = 5
 _NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
@@ -106,34 +109,35 @@ class _OpenTable:
         self._lake = lake
         self._lock = RLock()
         self._delta: DeltaTable | None = None
+        self._opened_at = 0
         self._writer_properties = writer_properties(table, compacted=False)
 
     def create(self) -> None:
-        with self._lock, _told(f"create {self._address}"):
+        with self._lock, explained(f"create {self._address}"):
             if not DeltaTable.is_deltatable(self._address, self._lake.storage_options):
                 if self._lake.is_local:
                     Path(self._address).mkdir(parents=True, exist_ok=True)
                 _create(self._address, self.table, self._lake)
-            self._delta = self._opened()
+            self._held()
 
     @contextmanager
     def current(self) -> Iterator[DeltaTable]:
         """Hold the table at its newest version."""
-        with self._lock, _told(f"read {self._address}"):
-            if self._delta is None:
-                self._delta = self._opened()
-            else:
-                self._delta.update_incremental()
-            yield self._delta
+        with self._lock, explained(f"read {self._address}"):
+            yield self._refreshed()
 
     def append(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
         _check_columns(self.table, frame.schema)
-        with self._lock, _told(f"write to {self._address}"):
-            delta = self._delta or self._opened()
-            self._delta = delta
-            return _until_known(lambda: self._commit(delta, frame, writer, batch), delta)
+        with self._lock, explained(f"write to {self._address}"):
+            for _ in range(_COMMIT_ATTEMPTS):
+                try:
+                    return self._commit(frame, writer, batch)
+                except CommitFailedError:  # another commit came first: look again and decide anew
+                    self._refreshed()
+            return self._commit(frame, writer, batch)
 
-    def _commit(self, delta: DeltaTable, frame: pl.DataFrame, writer: str, batch: int) -> bool:
+    def _commit(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
+        delta = self._held()
         if batch <= _last_batch(delta, writer):
             return False
         write_deltalake(
@@ -146,7 +150,24 @@ class _OpenTable:
             ),
             post_commithook_properties=_NO_CLEANUP,
         )
+        if delta.version() >= self._opened_at + CHECKPOINT_EVERY:
+            self._delta = None  # an open table remembers each commit apart and slows; one opened anew is compact
         return True
+
+    def _held(self) -> DeltaTable:
+        if self._delta is None:
+            self._delta = self._opened()
+            self._opened_at = self._delta.version()
+        return self._delta
+
+    def _refreshed(self) -> DeltaTable:
+        delta = self._held()
+        try:
+            delta.update_incremental()
+        except DeltaError:  # the log moved on by more than it keeps: start from its newest checkpoint
+            self._delta = None
+            return self._held()
+        return delta
 
     def _opened(self) -> DeltaTable:
         delta = DeltaTable(self._address, storage_options=self._lake.storage_options or None)
@@ -161,16 +182,6 @@ class _OpenTable:
     @property
     def _address(self) -> str:
         return self._lake.address(self.table.name)
-
-
-def _until_known(commit: Callable[[], bool], delta: DeltaTable) -> bool:
-    """Commit; when another commit came first or the outcome is unknown, look at the table again and decide anew."""
-    for _ in range(_COMMIT_ATTEMPTS):
-        try:
-            return commit()
-        except CommitFailedError:
-            delta.update_incremental()
-    return commit()
 
 
 def _last_batch(delta: DeltaTable, writer: str) -> int:
@@ -195,8 +206,8 @@ def _create(address: str, table: Table, lake: DeltaLake) -> None:
         partition_by=list(table.partition_by),
         configuration={
             "delta.checkpointInterval": str(CHECKPOINT_EVERY),
-            "delta.logRetentionDuration": f"interval {lake.time_travel_days} days",
-            "delta.deletedFileRetentionDuration": f"interval {lake.time_travel_days} days",
+            "delta.logRetentionDuration": f"interval {max(1, lake.time_travel_days)} days",
+            "delta.deletedFileRetentionDuration": TOMBSTONES_KEPT,
             "delta.enableExpiredLogCleanup": "false",
             "delta.dataSkippingStatsColumns": ",".join(pruning_columns(table)),
         },
@@ -216,7 +227,7 @@ def _difference(found: Schema, expected: Schema) -> str:
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
     """Turn the storage's own errors into one a person can act on."""
     try:
         yield

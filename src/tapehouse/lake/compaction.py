@@ -1,0 +1,154 @@
+"""Many small files become few sorted ones, while commits go on.
+
+Law: a compaction changes no row. The sorted file is written aside, moved into its partition, and swapped for its
+sources in one commit without data change; killed at any point, the table is what it was before or after.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable, write_deltalake
+from deltalake.transaction import AddAction, RemoveAction
+
+from tapehouse.catalog import TABLES, Table
+from tapehouse.errors import LakeError
+from tapehouse.lake.delta import DeltaLake, explained
+from tapehouse.lake.encoding import ROW_GROUP, pruning_columns, writer_properties
+
+FULL_ROWS = ROW_GROUP
+"""Most rows one compaction holds in memory; a file of half as many is not compacted again."""
+FAN_IN = 32
+"""Small files that gather before they are merged."""
+
+_SCRATCH = "_compacting"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A live file of a table: `path` as the log names it, its rows and its partition's day."""
+
+    path: str
+    rows: int
+    size: int
+    date: str
+
+
+def data_files(table: DeltaTable) -> list[DataFile]:
+    """Return the table's live files, oldest partition first, small files after large ones of the same day."""
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    rows = actions.select("path", "num_records", "size_bytes", pl.col("partition.date").cast(pl.String)).rows()
+    files = [DataFile(path, records, size, date) for path, records, size, date in rows]
+    return sorted(files, key=lambda file: (file.date, -file.rows, file.path))
+
+
+def choose(files: Sequence[DataFile], *, finished_before: str) -> Iterator[list[DataFile]]:
+    """Choose the groups worth merging.
+
+    A day still written to (`finished_before` or later): FAN_IN files of one magnitude, so that a row is rewritten at
+    most once a magnitude. A finished day: whatever is left of its small files.
+    """
+    for date, of_day in groupby(files, key=lambda file: file.date):
+        small = [file for file in of_day if file.rows < FULL_ROWS // 2]
+        if date < finished_before:
+            yield from (group for group in _packed(small, len(small)) if len(group) > 1)
+            continue
+        for _, alike in groupby(small, key=_magnitude):
+            yield from (group for group in _packed(list(alike), FAN_IN) if _worthwhile(group))
+
+
+def compact(lake: DeltaLake, table_name: str, group: Sequence[DataFile]) -> None:
+    """Swap the files of one group (one day) for a sorted file of the same rows; LakeError when the disk refuses."""
+    table = TABLES[table_name]
+    folder = Path(lake.address(table_name))
+    rows = read_sorted(table, [folder / unquote(file.path) for file in group])
+    if rows.height != sum(file.rows for file in group):
+        raise LakeError(f"Compaction of {table_name} read {rows.height} rows where its log tells of another number.")
+    with explained(f"compact {folder}"):
+        swap(lake, table, rows, group, rows_change=False)
+
+
+def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, group: Sequence[DataFile], *, rows_change: bool) -> None:
+    """Put one sorted file a day of these rows in the place of a group of files, in one commit."""
+    added = _write_aside(lake, table, rows, rows_change=rows_change)
+    folder = Path(lake.address(table.name))
+    for file in group:
+        os.utime(folder / unquote(file.path))  # vacuum goes by a file's age: it starts to age when it is replaced
+    replaced_at = int(time.time() * 1000)
+    removed = [RemoveAction(file.path, rows_change, replaced_at, file.size, {"date": file.date}) for file in group]
+    with lake.writing(table.name) as delta:
+        delta.create_write_transaction([*added, *removed], mode="append", schema=delta.schema(), partition_by=["date"])
+        delta.update_incremental()
+
+
+def read_sorted(table: Table, paths: Sequence[Path]) -> pl.DataFrame:
+    """Return the rows of some files in the table's order."""
+    files = pl.scan_parquet(list(paths), schema=table.schema, hive_schema={"date": pl.Date}, hive_partitioning=True)
+    return files.collect().sort(table.sort_by, maintain_order=True)
+
+
+def clear_scratch(lake: DeltaLake) -> None:
+    """Remove what a killed compaction left beside the tables."""
+    if lake.is_local:
+        shutil.rmtree(Path(lake.root) / _SCRATCH, ignore_errors=True)
+
+
+def _magnitude(file: DataFile) -> int:
+    return max(0, (file.rows.bit_length() - 10) // 4)
+
+
+def _packed(files: Sequence[DataFile], most: int) -> Iterator[list[DataFile]]:
+    """Cut files into groups of at most `most` files and FULL_ROWS rows."""
+    group: list[DataFile] = []
+    rows = 0
+    for file in files:
+        if group and (len(group) == most or rows + file.rows > FULL_ROWS):
+            yield group
+            group, rows = [], 0
+        group.append(file)
+        rows += file.rows
+    if group:
+        yield group
+
+
+def _worthwhile(group: Sequence[DataFile]) -> bool:
+    return len(group) > 1 and (len(group) == FAN_IN or sum(file.rows for file in group) >= FULL_ROWS // 2)
+
+
+def _write_aside(lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_change: bool) -> list[AddAction]:
+    """Write a table of one commit beside the real one, and move its files (with their statistics) over."""
+    scratch = Path(lake.root) / _SCRATCH / table.name
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    write_deltalake(
+        scratch,
+        rows,
+        partition_by=list(table.partition_by),
+        configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
+        writer_properties=writer_properties(table, compacted=True),
+    )
+    log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
+    written = [action["add"] for action in map(json.loads, log) if "add" in action]
+    return [_moved(scratch, Path(lake.address(table.name)), add, rows_change=rows_change) for add in written]
+
+
+def _moved(scratch: Path, folder: Path, add: dict[str, object], *, rows_change: bool) -> AddAction:
+    path = str(add["path"])
+    target = folder / unquote(path)
+    target.parent.mkdir(exist_ok=True)
+    (scratch / unquote(path)).replace(target)
+    return AddAction(
+        path=path,
+        size=target.stat().st_size,
+        partition_values=add["partitionValues"],  # type: ignore[arg-type]  # as the log has them
+        modification_time=int(time.time() * 1000),
+        data_change=rows_change,
+        stats=str(add["stats"]),
+    )

@@ -1,0 +1,112 @@
+"""Upkeep beside the writing: merges, checkpoints, log, vacuum, short coverage; a bounded piece at a time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from tapehouse.catalog import COVERAGE, TABLES
+from tapehouse.lake import compaction, versions
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.market.coverage import overlay
+
+MERGES_A_RUN = 4
+"""Most merges of one run, so that a run takes seconds and the memory of one merge."""
+
+_FINISHED_AFTER = timedelta(hours=2)
+"""A day takes late trades for a while; after that it counts as finished and its small files are merged."""
+_THIN_EVERY = timedelta(minutes=1)
+_VACUUM_EVERY = timedelta(hours=6)
+
+
+@dataclass
+class Report:
+    """What one run did: merges and the rows they rewrote, log entries and files removed, seconds taken."""
+
+    merges: int = 0
+    rows_rewritten: int = 0
+    log_entries_removed: int = 0
+    files_removed: int = 0
+    seconds: float = 0.0
+    pending: bool = False
+
+
+class Maintenance:
+    """The lake's upkeep, called again and again from one thread of the process that writes.
+
+    A lake in a bucket is left alone: there upkeep belongs to its one writer engine.
+    """
+
+    def __init__(self, lake: DeltaLake) -> None:
+        self._lake = lake
+        self._thinned: datetime | None = None
+        self._vacuumed: datetime | None = None
+        if lake.is_local:
+            compaction.clear_scratch(lake)
+
+    def run_once(self, now: datetime) -> Report:
+        """Do what is due at `now` (aware UTC), within MERGES_A_RUN merges; `pending` tells that more is due."""
+        report = Report()
+        if not self._lake.is_local:
+            return report
+        started = time.perf_counter()
+        self._merge(now, report)
+        self._thin(now, report)
+        self._vacuum(now, report)
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _merge(self, now: datetime, report: Report) -> None:
+        finished_before = (now - _FINISHED_AFTER).date().isoformat()
+        for name in TABLES:
+            files = self._files(name)
+            if name == COVERAGE:
+                report.merges += normalise_coverage(self._lake, files) if len(files) >= compaction.FAN_IN else 0
+                continue
+            groups = list(islice(compaction.choose(files, finished_before=finished_before), MERGES_A_RUN + 1))
+            report.pending |= len(groups) > MERGES_A_RUN
+            for group in groups[:MERGES_A_RUN]:
+                compaction.compact(self._lake, name, group)
+                report.merges += 1
+                report.rows_rewritten += sum(file.rows for file in group)
+
+    def _thin(self, now: datetime, report: Report) -> None:
+        if self._thinned is None or now - self._thinned >= _THIN_EVERY:
+            self._thinned = now
+            report.log_entries_removed = sum(versions.thin_log(self._lake, name, now) for name in TABLES)
+
+    def _vacuum(self, now: datetime, report: Report) -> None:
+        if self._vacuumed is None or now - self._vacuumed >= _VACUUM_EVERY:
+            self._vacuumed = now
+            report.files_removed = sum(versions.vacuum(self._lake, name) for name in TABLES)
+
+    def _files(self, name: str) -> list[compaction.DataFile]:
+        with self._lake.writing(name) as delta:
+            return compaction.data_files(delta)
+
+
+def normalise_coverage(lake: DeltaLake, files: Sequence[compaction.DataFile]) -> int:
+    """Rewrite these files of silver/coverage as disjoint ranges that say the same; return how many merges that took.
+
+    A row committed meanwhile is untouched and, being known later, still overrides.
+    """
+    table = TABLES[COVERAGE]
+    folder = Path(lake.address(COVERAGE))
+    rows = compaction.read_sorted(table, [folder / file.path for file in files])
+    parts = [_normal_form(of_symbol) for of_symbol in rows.partition_by("venue", "symbol", maintain_order=True)]
+    normal = pl.concat(parts).sort(table.sort_by) if parts else rows
+    compaction.swap(lake, table, normal, files, rows_change=True)
+    return 1
+
+
+def _normal_form(rows: pl.DataFrame) -> pl.DataFrame:
+    told = rows.sort("known_at", pl.col("status") == "held", maintain_order=True)
+    held, missing = overlay(told.select("first_trade_id", "last_trade_id", pl.col("status") == "held").iter_rows())
+    ranges = [(*span, "held") for span in held] + [(*span, "missing") for span in missing]
+    found = pl.DataFrame(ranges, schema=["first_trade_id", "last_trade_id", "status"], orient="row")
+    newest = rows.select("venue", "symbol", "known_at", "date").sort("known_at").tail(1)
+    return found.join(newest, how="cross").select(rows.columns).cast(rows.schema)
