@@ -1,4 +1,4 @@
-"""REST against real servers: bytes kept, addresses in order, limits obeyed by everyone, refusals typed and explained."""
+"""REST against real servers: bytes kept, addresses in order, limits obeyed by all, refusals typed and explained."""
 
 import socket
 import time

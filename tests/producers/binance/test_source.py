@@ -174,7 +174,7 @@ async def test_arrival_times_begin_no_earlier_than_the_floor(exchange, reading, 
     assert reading.batches[0].received_at == [floor]
 
 
-async def test_the_same_source_can_be_run_again(exchange, reading, make_source, eventually):
+async def test_the_same_source_can_be_run_again(reading, make_source, eventually):
     source = make_source("BTCUSDT")
     for _ in range(2):
         async with running(source, reading):

@@ -213,7 +213,7 @@ async def test_too_many_requests_on_the_handshake_is_a_ban_that_is_waited_for(
     assert Budget(tmp_path / "budget.json").usage(time.time()).banned_until > time.time() + 800
 
 
-async def test_a_server_that_refuses_for_ever_is_not_hammered(exchange, reading, make_shard, tmp_path, eventually):
+async def test_a_server_that_refuses_for_ever_is_not_hammered(exchange, reading, make_shard, eventually):
     exchange.refusals = [(500, {}, {})] * 1000
     shard = make_shard(exchange.ws, backoff=Backoff(first=0.0001, longest=0.0001))
     with structlog.testing.capture_logs() as logs:
