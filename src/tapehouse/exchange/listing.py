@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tapehouse.errors import ConfigError
+from tapehouse.exchange.tapes import Pair
 
 MOST_SYMBOLS = 2000
 _QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
@@ -34,7 +36,7 @@ _KNOWN = (  # base, price, decimals of the price, decimals of the quantity, lot
 
 @dataclass(frozen=True)
 class Listing:
-    """A symbol and its scale: `price`, `tick` and `step` in units of 10^-8; `lot` steps are a small trade."""
+    """A symbol and its scale: `price`, `tick` and `step` in units of 10^-8; `lot` steps are the smallest trade."""
 
     symbol: str
     base: str
@@ -45,9 +47,15 @@ class Listing:
     lot: int
     fame: int
 
+    def pair(self, status: Literal["TRADING", "BREAK"]) -> Pair:
+        """Return what the exchange says of it."""
+        return Pair(self.symbol, self.base, self.quote, self.tick, self.step, status)
 
-def listings(wanted: int | Sequence[str]) -> list[Listing]:
-    """Return so many symbols (the known ones first), or exactly those named."""
+
+def listings(wanted: int | str | Sequence[str]) -> list[Listing]:
+    """Return so many symbols (the known ones first), or exactly those named (in a list, or separated by commas)."""
+    if isinstance(wanted, str):
+        wanted = int(wanted) if wanted.isdigit() else [name.strip() for name in wanted.split(",")]
     if isinstance(wanted, int):
         if not 1 <= wanted <= MOST_SYMBOLS:
             raise ConfigError(f"{wanted} symbols: give 1 to {MOST_SYMBOLS}")

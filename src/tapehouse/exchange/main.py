@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tapehouse.errors import ConfigError
@@ -32,9 +32,9 @@ class ExchangeOptions:
     or before `begins_at`), `quiet` (part of the minutes of small symbols without a trade), `on_break` (listed, not
     trading). `shift_to_now` moves recorded times so that the tape begins now.
 
-    Pace: `speed` times real time, None as fast as it is read. `holds` waits for `play()` or `POST /_exchange/play`;
-    a tape with an end, or one that is not at real time, waits for its first listener anyhow. `begins_at`
-    (microseconds) is where the generator's playhead starts instead of now.
+    Pace: `speed` times real time, None or 0 as fast as it is read. `holds` waits for `play()` or
+    `POST /_exchange/play`; a tape with an end, or one that is not at real time, waits for its first listener anyhow.
+    `begins_at` (microseconds) is where the generator's playhead starts instead of now.
 
     Rules: `weight_limit` a minute, `historical_trades` False as on data-api.binance.vision, `socket_rules`.
     `faults` are `name=value` as in `FaultSettings`.
@@ -43,7 +43,7 @@ class ExchangeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     seed: int = 1
-    symbols: int | Sequence[str] = 3
+    symbols: int | str | Sequence[str] = 3
     rate: float = 100.0
     history: float = 3600.0
     quiet: float = 0.1
@@ -58,7 +58,7 @@ class ExchangeOptions:
     faults: Sequence[str] = ()
     weight_limit: int = 6000
     historical_trades: bool = True
-    socket_rules: SocketRules = SocketRules()
+    socket_rules: SocketRules = field(default_factory=SocketRules)
 
 
 class RunningExchange:
@@ -102,7 +102,7 @@ async def running_exchange(
     """Serve an exchange in this process while the context lasts; `tape` takes the place of the one in the options."""
     options = options or ExchangeOptions()
     now = time.time_ns() // 1000
-    chosen = tape or await asyncio.to_thread(choose_tape, options, now)
+    chosen = await asyncio.to_thread(choose_tape, options, now) if tape is None else tape
     floor = Floor(chosen, choose_pace(options, chosen, now), Faults(parse_faults(options.faults), options.seed))
     rest = RestApi(
         floor.market,
@@ -159,13 +159,14 @@ def _generated(options: ExchangeOptions, now: int) -> GeneratedTape:
 
 def choose_pace(options: ExchangeOptions, tape: TradeTape, now: int) -> Pace:
     """Return how the tape is played: an endless one from now, one with an end from its beginning."""
-    if options.speed is not None and options.speed <= 0:
-        raise ConfigError(f"a speed of {options.speed}: give one above 0")
+    speed = options.speed or None
+    if speed is not None and speed < 0:
+        raise ConfigError(f"a speed of {speed}: give 0 (as fast as it is read) or more")
     if tape.ends_at is not None:
-        pace = Pace(tape.starts_at, options.speed, waits=True)
+        pace = Pace(tape.starts_at, speed, waits=True)
     else:
         begins_at = now if options.begins_at is None else options.begins_at
-        pace = Pace(begins_at, options.speed, waits=options.speed != 1.0 or options.begins_at is not None)
+        pace = Pace(begins_at, speed, waits=speed != 1.0 or options.begins_at is not None)
     return replace(pace, holds=options.holds)
 
 
@@ -186,7 +187,7 @@ async def serve(options: ExchangeOptions) -> None:
 
 
 def _greeting(options: ExchangeOptions, exchange: RunningExchange) -> str:
-    pace = "as fast as it is read" if options.speed is None else f"{options.speed:g}x"
+    pace = "as fast as it is read" if not options.speed else f"{options.speed:g}x"
     return (
         f"Exchange in the box: {len(exchange.tape.pairs)} symbols, {exchange.tape.rate:g} trades/s, {pace}\n"
         f"  streams  {exchange.ws_url}\n"

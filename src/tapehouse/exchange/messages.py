@@ -14,6 +14,7 @@ from tapehouse.market.windows import INTERVALS
 _TEXT_FRAME = 0x81
 _SHORT, _MEDIUM = 126, 65536
 _LONGEST_TABLED = 1024
+_ONE_UNIT = pl.lit("0.00000001").cast(pl.Decimal(38, PRICE_SCALE))
 
 
 def frame_of(payload: bytes, first_byte: int = _TEXT_FRAME) -> bytes:
@@ -26,9 +27,7 @@ def frame_of(payload: bytes, first_byte: int = _TEXT_FRAME) -> bytes:
     return bytes((first_byte, 127)) + size.to_bytes(8, "big") + payload
 
 
-_HEADS = pl.Series(
-    [frame_of(b"x" * size)[: 2 if size < _SHORT else 4].decode("latin-1") for size in range(_LONGEST_TABLED)]
-)
+_HEADS = pl.Series([frame_of(b"x" * size)[:-size] if size else b"" for size in range(_LONGEST_TABLED)], dtype=pl.Binary)
 
 
 def frames_of(texts: pl.Series) -> bytes:
@@ -36,10 +35,8 @@ def frames_of(texts: pl.Series) -> bytes:
     if not len(texts):
         return b""
     column = pl.lit(texts)
-    framed = pl.concat_str(pl.lit(_HEADS).gather(column.str.len_bytes()), column)
-    # A frame's head is not UTF-8: its bytes pass through Polars as the code points of Latin-1.
-    whole: str = pl.select(framed.str.join("")).item()
-    return whole.encode("latin-1")
+    framed = pl.lit(_HEADS).gather(column.str.len_bytes()) + column.cast(pl.Binary)
+    return b"".join(pl.select(framed).to_series().to_list())
 
 
 def frames_of_all(texts: Iterable[str]) -> bytes:
@@ -78,8 +75,8 @@ class TradeWriter:
         skew: int,
     ) -> pl.Series:
         code = pl.col("symbol").to_physical()
-        traded = (pl.col("traded_at") // self._divisor).cast(pl.String)
-        event = ((pl.col("traded_at") + skew) // self._divisor).cast(pl.String) if skew else traded
+        traded = _time_text(rows["traded_at"] // self._divisor)
+        event = _time_text((rows["traded_at"] + skew) // self._divisor) if skew else traded
         parts: tuple[str | pl.Expr, ...] = (
             pl.lit(heads).gather(code), event, pl.lit(self._names).gather(code), *identity,
             ',"p":"', decimal_text("price"), '","q":"', decimal_text("quantity"), '"', *ids, ',"T":', traded,
@@ -90,6 +87,15 @@ class TradeWriter:
         return rows.select(text=pl.concat_str(pl.lit(part) if isinstance(part, str) else part for part in parts))[
             "text"
         ]
+
+
+def _time_text(times: pl.Series) -> pl.Expr:
+    """Return the times as text; where many share few times, each is written once."""
+    first, last = times.min(), times.max()
+    if not isinstance(first, int) or not isinstance(last, int) or last - first >= len(times):
+        return pl.lit(times.cast(pl.String))
+    written = pl.int_range(first, last + 1, eager=True).cast(pl.String)
+    return pl.lit(written).gather(pl.lit(times - first))
 
 
 def _heads(symbols: Sequence[str], event: str, *, combined: bool) -> pl.Series:
@@ -112,7 +118,7 @@ def aggregated(rows: pl.DataFrame) -> pl.DataFrame:
 
 def decimal_text(column: str) -> pl.Expr:
     """Return units of 10^-8 as the exchange writes them: with all eight decimals."""
-    return (pl.col(column).cast(pl.Decimal(38, PRICE_SCALE)) / 10**PRICE_SCALE).cast(pl.String)
+    return (pl.col(column).cast(pl.Decimal(38, 0)) * _ONE_UNIT).cast(pl.String)
 
 
 def price_text(units: int) -> str:

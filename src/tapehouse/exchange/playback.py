@@ -42,33 +42,57 @@ class Step:
 
 
 class OpenWindows:
-    """The candles that are still filling at the playhead, for every symbol."""
+    """The candles that are still filling at the playhead; kept while somebody follows any."""
 
-    def __init__(self, history: CandleHistory, playhead: int) -> None:
+    def __init__(self, tape: TradeTape, history: CandleHistory, playhead: int) -> None:
+        self._tape = tape
         self._history = history
         self._minutes: dict[str, Candle] = {}
         self._rolled: dict[tuple[str, str], tuple[int, Candle | None]] = {}
         self._prices: dict[str, int | None] = {}
         self._changed: set[str] = set()
+        self._unread: list[pl.DataFrame] = []
+        self._read_to = playhead - playhead % MINUTE
         self._at = playhead
 
-    def begin(self, trades: pl.DataFrame) -> None:
-        """Take in trades of the open minute from before the playhead."""
-        self._fold(trades, self._at)
-
-    def step(self, end: int, trades: pl.DataFrame, wanted: Iterable[tuple[str, str]]) -> tuple[KlineUpdate, ...]:
+    def step(self, end: int, trades: pl.DataFrame, wanted: frozenset[tuple[str, str]]) -> tuple[KlineUpdate, ...]:
         """Move to `end`, take the trades in, and return what there is to tell of the windows wanted."""
-        self._fold(trades, end)
-        wanted = tuple(wanted)
-        is_time = self._at // KLINE_EVERY != end // KLINE_EVERY
-        self._at = end
+        start, self._at = self._at, end
+        if not wanted:
+            self._forget(end)
+            return ()
+        self._catch_up(start)
+        self._unread.append(trades)
+        self._read_to = end
+        if start // KLINE_EVERY == end // KLINE_EVERY and sum(map(len, self._unread)) < _ROWS_AHEAD:
+            return ()
+        self._fold(end)
         if end % MINUTE:
-            return tuple(self._open(wanted, end)) if is_time else ()
+            return tuple(self._open(wanted, end)) if start // KLINE_EVERY != end // KLINE_EVERY else ()
         updates = tuple(self._closing(wanted, end))
         self._roll(end)
         return updates
 
-    def _fold(self, trades: pl.DataFrame, end: int) -> None:
+    def _forget(self, end: int) -> None:
+        """Keep nothing: nobody asks, and the tape can be read again."""
+        self._read_to = end - end % MINUTE
+        self._unread.clear()
+        self._minutes.clear()
+        self._prices.clear()
+        self._rolled.clear()
+        self._changed.clear()
+
+    def _catch_up(self, start: int) -> None:
+        """Read what of the open minute went by while nobody asked."""
+        at = max(self._read_to, self._tape.starts_at)
+        while at < start:
+            end = min(at + piece_length(self._tape), start)
+            self._unread = [self._tape.between(at, end)]
+            self._fold(end)
+            at = end
+
+    def _fold(self, end: int) -> None:
+        trades, self._unread = pl.concat(self._unread) if self._unread else pl.DataFrame(), []
         if not trades.height:
             return
         open_minute = (end - 1) - (end - 1) % MINUTE
@@ -80,7 +104,7 @@ class OpenWindows:
             self._prices[symbol] = self._minutes[symbol].close
             self._changed.add(symbol)
 
-    def _open(self, wanted: tuple[tuple[str, str], ...], event: int) -> list[KlineUpdate]:
+    def _open(self, wanted: Iterable[tuple[str, str]], event: int) -> list[KlineUpdate]:
         found = [
             self._update(symbol, interval, event, closed=False)
             for symbol, interval in wanted
@@ -89,7 +113,7 @@ class OpenWindows:
         self._changed.clear()
         return [update for update in found if update]
 
-    def _closing(self, wanted: tuple[tuple[str, str], ...], end: int) -> list[KlineUpdate]:
+    def _closing(self, wanted: Iterable[tuple[str, str]], end: int) -> list[KlineUpdate]:
         over = [(symbol, interval) for symbol, interval in wanted if end % INTERVALS[interval] == 0]
         found = [self._update(symbol, interval, end, closed=True) for symbol, interval in over]
         return [update for update in found if update]
@@ -140,17 +164,16 @@ class Playback:
         self.trades_told = 0
         self.is_over = asyncio.Event()
         self._tape = tape
-        self._windows = OpenWindows(history, begins_at)
+        self._windows = OpenWindows(tape, history, begins_at)
         self._speed = speed
         self._tick = tick
-        self._slice = int(min(max(_ROWS_AHEAD / tape.rate * SECOND, _SHORTEST_SLICE), _LONGEST_SLICE))
+        self._slice = piece_length(tape)
         self._ahead = _Ahead(tape, begins_at, self._slice)
 
     async def run(
         self, wanted: Callable[[], Iterable[tuple[str, str]]], publish: Callable[[Step], Awaitable[None]]
     ) -> None:
         """Play until the tape ends or this is cancelled; `wanted` tells which klines somebody follows."""
-        await asyncio.to_thread(self._catch_up)
         clock = asyncio.get_running_loop().time
         begun_at, began = clock(), self.playhead
         while self._tape.ends_at is None or self.playhead < self._tape.ends_at:
@@ -163,14 +186,6 @@ class Playback:
             await asyncio.sleep(self._tick if self._speed else 0)
         self.is_over.set()
 
-    def _catch_up(self) -> None:
-        """Read the open minute up to the playhead, so that its candle is whole."""
-        at = max(self.playhead - self.playhead % MINUTE, self._tape.starts_at)
-        while at < self.playhead:
-            end = min(at + self._slice, self.playhead)
-            self._windows.begin(self._tape.between(at, end))
-            at = end
-
     async def _advance(self, due: int, wanted: Iterable[tuple[str, str]]) -> Step:
         start = self.playhead
         end = min(due, start - start % MINUTE + MINUTE, self._ahead.end if self._ahead.end > start else due)
@@ -178,10 +193,15 @@ class Playback:
             await asyncio.to_thread(self._ahead.read)
             end = min(end, self._ahead.end)
         trades = self._ahead.take(end)
-        klines = self._windows.step(end, trades, wanted)
+        klines = self._windows.step(end, trades, frozenset(wanted))
         self.playhead = end
         self.trades_told += trades.height
         return Step(start, end, trades, klines)
+
+
+def piece_length(tape: TradeTape) -> int:
+    """Return how many microseconds of a tape are read at once: few calls, little memory."""
+    return int(min(max(_ROWS_AHEAD / tape.rate * SECOND, _SHORTEST_SLICE), _LONGEST_SLICE))
 
 
 class _Ahead:

@@ -135,7 +135,7 @@ def _pair(symbol: str, tick: int, step: int) -> Pair:
 def _step(units: Sequence[int]) -> int:
     """Return the largest power of ten that all of them are multiples of."""
     places = min(_zeros(value) for value in units)
-    return 10**places
+    return int(10**places)
 
 
 def _zeros(units: int) -> int:

@@ -1,4 +1,7 @@
-"""The rows of REST answers, field by field as Binance writes them; `divisor` turns microseconds into the unit asked for."""
+"""The rows of REST answers, field by field as Binance writes them.
+
+`divisor` turns microseconds into the unit asked for.
+"""
 
 from typing import Any
 

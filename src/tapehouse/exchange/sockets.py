@@ -78,7 +78,7 @@ class StreamSocket(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> None:
-        """The client sends no more."""
+        """Take note that the client sends no more."""
         self._protocol.receive_eof()
         self._flush()
 
@@ -92,11 +92,11 @@ class StreamSocket(asyncio.Protocol):
         self._drained.set()
 
     def pause_writing(self) -> None:
-        """The client reads slower than it is written to."""
+        """Wait: the client reads slower than it is written to."""
         self._drained.clear()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Go on: the client has caught up."""
         self._drained.set()
 
     def shutdown(self) -> None:
