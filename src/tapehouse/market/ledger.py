@@ -13,7 +13,7 @@ from tapehouse.market.candles import Candle, merge, merge_all
 from tapehouse.market.coverage import Coverage
 from tapehouse.market.events import Kline
 from tapehouse.market.proof import CLOSED, GAP, OPEN, QUIET, Neighbour, State, differences, judge_empty, judge_held
-from tapehouse.market.windows import INTERVALS, MINUTE, ROLLED_UP_FROM, closes_at, is_over, opened_at
+from tapehouse.market.windows import INTERVALS, MINUTE, ROLLED_UP_FROM, closes_at, is_over, kept_from, opened_at
 
 LONGEST_EMPTY_RUN = 7 * 24 * 60
 """Most consecutive windows without a held trade that are written; of a longer hole `silver/coverage` alone tells."""
@@ -59,7 +59,7 @@ class Ledger:
         self._rows: dict[str, dict[int, CandleRow]] = {interval: {} for interval in INTERVALS}
         self._checked: dict[int, int] = {}
         self._touched: set[int] = set()
-        self._settled_to = 0
+        self.settled_to = 0
         self._retained_from = 0
 
     # What comes in
@@ -74,6 +74,8 @@ class Ledger:
     def tell(self, kline: Kline) -> bool:
         """Take the exchange's closed 1m kline as evidence; False when it was told before."""
         known = self._klines.get(kline.opened_at)
+        if known is not None and (known.has_ids and not kline.has_ids):
+            return False
         if known is not None and msgspec.structs.replace(known, received_at=kline.received_at) == kline:
             return False
         self._klines[kline.opened_at] = kline
@@ -84,15 +86,24 @@ class Ledger:
             self.coverage.expect(kline.candle.last_trade_id)
         return True
 
-    def recall(self, rows: Iterable[CandleRow]) -> None:
-        """Take back rows written earlier (the highest revision of each window)."""
+    def recall(self, rows: Iterable[CandleRow], klines: Iterable[Kline] = ()) -> None:
+        """Take back rows written earlier (the highest revision of each window) and the klines told of them."""
         for row in rows:
             self._rows[row.interval].setdefault(row.opened_at, row)
             self.horizon = max(self.horizon, closes_at(row.opened_at, "1m"))
             if row.interval == "1m":
-                self._settled_to = max(self._settled_to, row.opened_at + MINUTE)
+                self.settled_to = max(self.settled_to, row.opened_at + MINUTE)
                 if row.candle is not None:
                     self._candles.setdefault(row.opened_at, row.candle)
+        for kline in klines:
+            self._klines.setdefault(kline.opened_at, kline)
+            known = self._rows["1m"].get(kline.opened_at)
+            if known is not None:
+                self._checked.setdefault(kline.opened_at, known.revision)
+
+    def reach(self, horizon: int) -> None:
+        """Take note that event time has come this far."""
+        self.horizon = max(self.horizon, horizon)
 
     def restore(self, candles: Iterable[tuple[int, Candle]]) -> None:
         """Take 1m candles computed anew from bronze in place of what is known; they are judged at the next settling."""
@@ -109,7 +120,7 @@ class Ledger:
     def settle(self, known_at: int) -> list[CandleRow]:
         """Return a new revision of every window that is over and of which there is something new to say."""
         minutes = sorted(self._candles)
-        if not minutes or not (self._touched or self.horizon > self._settled_to):
+        if not minutes or not (self._touched or self.horizon > self.settled_to):
             return []
         written = []
         for opened in self._to_judge(minutes):
@@ -117,7 +128,7 @@ class Ledger:
             if verdict is not None:
                 written += self._revise("1m", opened, verdict, known_at)
         written += self._roll_up(written, minutes, known_at)
-        self._settled_to = max(self._settled_to, self.horizon)
+        self.settled_to = max(self.settled_to, self.horizon)
         self._touched = {opened for opened in self._touched if not is_over(opened, "1m", self.horizon)}
         return written
 
@@ -162,7 +173,7 @@ class Ledger:
 
     def trim(self) -> None:
         """Forget what cannot change by itself any more; call it when everything written is on its way to the lake."""
-        keep_from = _kept_from("1m", self.horizon)
+        keep_from = kept_from("1m", self.horizon)
         last_before = max((opened for opened in self._candles if opened < keep_from), default=None)
         self._candles = {
             opened: candle for opened, candle in self._candles.items() if opened >= keep_from or opened == last_before
@@ -171,7 +182,7 @@ class Ledger:
         self._checked = {opened: revision for opened, revision in self._checked.items() if opened >= keep_from}
         self.unproved = {opened for opened in self.unproved if opened >= keep_from}
         for interval, rows in self._rows.items():
-            oldest = _kept_from(interval, self.horizon)
+            oldest = kept_from(interval, self.horizon)
             self._rows[interval] = {
                 opened: row
                 for opened, row in rows.items()
@@ -186,7 +197,7 @@ class Ledger:
         chosen: set[int] = set()
         for opened in spans:
             chosen.update(self._around(opened, minutes))
-        start = max(self._settled_to, minutes[0])
+        start = max(self.settled_to, minutes[0])
         if start < self.horizon:
             chosen.update(self._around(start, minutes))
             chosen.update(range(max(start, self.horizon - LONGEST_EMPTY_RUN * MINUTE), self.horizon, MINUTE))
@@ -264,11 +275,3 @@ class Ledger:
         row = CandleRow(self.symbol, interval, opened, verdict.candle, verdict.flat, verdict.state, revision, known_at)
         self._rows[interval][opened] = row
         return [row]
-
-
-def _kept_from(interval: str, horizon: int) -> int:
-    """Return the oldest opening to keep: what the current and the previous parent window are merged from."""
-    parent = next((name for name, child in ROLLED_UP_FROM.items() if child == interval), None)
-    if parent is None:
-        return opened_at(horizon, interval) - INTERVALS[interval]
-    return opened_at(horizon, parent) - INTERVALS[parent]

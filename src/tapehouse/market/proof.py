@@ -1,7 +1,8 @@
 """What may be said of a window that is over, and on what evidence (law 6).
 
 A window is closed when its first and last trade ids are proved and every id between them is held. An end of a window
-is proved by the neighbouring id, held and in another window, or by the exchange's own closed kline.
+is proved by the neighbouring id, held and in another window, or by the exchange's own closed kline: by the ids it
+tells, or, where it tells none, by its count and every other column.
 """
 
 from typing import Literal
@@ -42,6 +43,8 @@ def judge_held(
     candle: Candle, kline: Kline | None, held: Ranges, before: Neighbour | None, after: Neighbour | None
 ) -> State:
     """Return the state of a window that is over and of which trades are held."""
+    if _counted(candle, kline) and held.covers(candle.first_trade_id, candle.last_trade_id):
+        return CLOSED
     first = _proved_first(candle, kline, held, before)
     last = _proved_last(candle, kline, held, after)
     if first is None or not held.covers(first, candle.last_trade_id):
@@ -84,6 +87,11 @@ def _ids(kline: Kline | None) -> Candle | None:
     if told is None or told.trades != told.last_trade_id - told.first_trade_id + 1:
         return None
     return told
+
+
+def _counted(candle: Candle, kline: Kline | None) -> bool:
+    """Tell whether a kline without ids counts as many trades as are held, with the same prices and sums."""
+    return kline is not None and not kline.has_ids and not differences(candle, None, kline)
 
 
 def _proved_first(candle: Candle, kline: Kline | None, held: Ranges, before: Neighbour | None) -> int | None:

@@ -41,3 +41,9 @@ def is_over(opened: int, interval: str, horizon: int) -> bool:
 def is_final(opened: int, interval: str, horizon: int) -> bool:
     """Tell whether the watermark has passed the window."""
     return closes_at(opened, interval) + WATERMARK_DELAY <= horizon
+
+
+def kept_from(interval: str, horizon: int) -> int:
+    """Return the oldest opening that can still change by itself: the parent windows of `horizon` and the one before."""
+    parent = next((name for name, child in ROLLED_UP_FROM.items() if child == interval), interval)
+    return opened_at(horizon, parent) - INTERVALS[parent]

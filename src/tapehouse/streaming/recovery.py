@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from tapehouse.catalog import CANDLES, COVERAGE, KLINES, TRADES
+from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candles
 from tapehouse.market.coverage import overlay
 from tapehouse.market.events import Kline, Trade
@@ -112,12 +113,6 @@ def recall_days(lake: Lake, ledger: Ledger, days: Iterable[int], pending: Iterab
     klines = lake.scan(KLINES, dates=names).filter(chosen, pl.col("interval") == "1m").collect()
     ours = [row for row in pending if row.symbol == ledger.symbol and to_time(row.opened_at).date() in dates]
     ledger.recall([*sorted(ours, key=lambda row: -row.revision), *candle_rows(rows)], klines_of(klines))
-
-
-def highest_revisions(candles: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the revision that counts of each window."""
-    keys = ["symbol", "interval", "opened_at"]
-    return candles.group_by(keys).agg(pl.all().max_by("revision"))
 
 
 def fold_bronze(trades: pl.LazyFrame) -> dict[tuple[str, int], Candle]:

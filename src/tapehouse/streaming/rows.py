@@ -1,7 +1,7 @@
 """From the domain's values to rows of the lake and back, by the catalog's schemas."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -42,6 +42,13 @@ CANDLE_SCALES: Mapping[str, int] = {
 def to_time(microseconds: int) -> datetime:
     """Return the aware UTC time."""
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
+
+
+def to_microseconds(time: date) -> int:
+    """Return the microseconds since 1970 of an aware time, or of the beginning of a UTC day."""
+    if not isinstance(time, datetime):
+        time = datetime(time.year, time.month, time.day, tzinfo=UTC)
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def trade_columns(trades: Sequence[tuple[Trade, bytes]]) -> pl.DataFrame:

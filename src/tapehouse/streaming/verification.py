@@ -9,6 +9,7 @@ import polars as pl
 import structlog
 
 from tapehouse.catalog import CANDLES, KLINES, TRADES
+from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import COLUMNS, Candle
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.fixed_point import to_decimal
@@ -17,7 +18,7 @@ from tapehouse.market.proof import CLOSED, QUIET, differences
 from tapehouse.market.windows import MINUTE, closes_at
 from tapehouse.ports import Lake
 from tapehouse.producers.binance.wire import rest_kline
-from tapehouse.streaming.recovery import fold_bronze, highest_revisions
+from tapehouse.streaming.recovery import fold_bronze
 from tapehouse.streaming.rows import CANDLE_SCALES, Row, candle_rows, klines_of, to_time
 
 log = structlog.get_logger(__name__)

@@ -1,0 +1,132 @@
+"""The data path, top to bottom: source -> tape -> engine -> lake, and the API beside it.
+
+The event loop receives, repairs and serves; one thread folds; one commits; one keeps the lake. What goes wrong in any
+of them ends the platform loudly, and the next start goes on from what is committed.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+
+from tapehouse.api.main import serve
+from tapehouse.errors import TapehouseError
+from tapehouse.lake.maintenance import Maintenance
+from tapehouse.ports import Lake, Source
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.repairs import RepairDesk
+from tapehouse.streaming.rows import to_time
+from tapehouse.streaming.verification import Oracle, look_into
+from tapehouse.tape.local import LocalTape
+
+WAKE_EVERY = 0.1
+"""Seconds the engine waits for messages before it looks whether a commit is due."""
+BUSY_FRAMES = 2_000
+"""A read of more frames than this means load: then folds are made of more messages, which costs less a message."""
+BUSY_PACE = 0.05
+"""Seconds from the start of one fold to the start of the next under load."""
+MAINTAIN_EVERY = 5.0
+DISPUTES_EVERY = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class LiveSource(Source, Oracle, Protocol):
+    """A source that repairs, tells klines and can be let go."""
+
+    async def close(self) -> None:
+        """Let connections go."""
+
+
+class Parts(msgspec.Struct):
+    """What a profile puts together."""
+
+    source: LiveSource
+    tape: LocalTape
+    engine: EmbeddedEngine
+    lake: Lake
+    maintenance: Maintenance
+    app: FastAPI
+    now: Callable[[], int]
+
+
+async def run(parts: Parts, host: str, port: int, on_ready: Callable[[str, int], None]) -> None:
+    """Run until cancelled; then take what was received to the lake and return."""
+    folding = Stage("fold", lambda stopping: fold_forever(parts.tape, parts.engine, stopping))
+    maintaining = Stage("maintain", lambda stopping: maintain_forever(parts.maintenance, parts.now, stopping))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in (
+                parts.source.run(parts.tape),
+                RepairDesk(parts.engine.holes.all, parts.source, parts.tape).run(),
+                settle_disputes(parts),
+                serve(parts.app, host, port, on_ready),
+                folding.watch(),
+                maintaining.watch(),
+            ):
+                group.create_task(work)
+    finally:
+        parts.tape.close()
+        await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(folding.stop))
+        await parts.source.close()
+
+
+def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Event) -> None:
+    """Take the tape to the engine, and what is new to the lake, until told to stop; then take the rest."""
+    while not stopping.is_set():
+        began = time.monotonic()
+        batches = tape.read(WAKE_EVERY) if engine.ready else []
+        if batches:
+            engine.fold(batches)
+        elif not engine.ready:
+            engine.commit()
+        engine.commit_when_due()
+        if sum(len(batch.frames) for batch in batches) > BUSY_FRAMES:
+            stopping.wait(max(0.0, BUSY_PACE - (time.monotonic() - began)))
+    engine.fold(tape.read(0))
+    engine.close()
+
+
+def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping: threading.Event) -> None:
+    """Keep the tables small and fast to read, at a pace."""
+    while not stopping.wait(MAINTAIN_EVERY):
+        maintenance.run_once(to_time(now()))
+
+
+async def settle_disputes(parts: Parts) -> None:
+    """Look into each candle that differs from the exchange's, and record what stays."""
+    while True:
+        await asyncio.sleep(DISPUTES_EVERY)
+        while parts.engine.disputes:
+            check = parts.engine.disputes.popleft()
+            try:
+                parts.engine.record(await look_into(check, parts.lake, parts.source, parts.now()))
+            except TapehouseError as error:
+                log.warning("dispute_waits", symbol=check.symbol, why=str(error))
+                parts.engine.disputes.append(check)
+                break
+
+
+class Stage:
+    """A thread of the platform; its failure is raised where it is watched, and where it is stopped."""
+
+    def __init__(self, name: str, work: Callable[[threading.Event], None]) -> None:
+        self._stopping = threading.Event()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._ended = self._threads.submit(work, self._stopping)
+
+    async def watch(self) -> None:
+        """Return when the thread has ended; raise what ended it."""
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    def stop(self) -> None:
+        """End the thread and wait for it; raise what went wrong in it."""
+        self._stopping.set()
+        self._threads.shutdown()
+        self._ended.result()

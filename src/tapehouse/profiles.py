@@ -1,0 +1,140 @@
+"""The composition root: the only module that names concrete classes; one function for each command."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import uvloop
+
+from tapehouse.api.main import create_app
+from tapehouse.errors import ConfigError
+from tapehouse.exchange.main import ExchangeOptions, running_exchange
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.lock import writing_lock
+from tapehouse.lake.maintenance import Maintenance
+from tapehouse.market.windows import DAY
+from tapehouse.pipeline import Parts, run
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.settings import Settings
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.verification import tally
+from tapehouse.streaming.view import LiveView
+from tapehouse.tape.local import LocalTape
+
+DEMO = Path("data/demo")
+DEMO_RATE = 60.0
+"""Trades a second of the demo, over all symbols."""
+
+
+def embedded(settings: Settings, lake: DeltaLake) -> Parts:
+    """Put the embedded profile together on what the lake holds: one process, wheels only."""
+    recovered = recover(lake, settings.symbols)
+    clock = ArrivalClock(recovered.known_at)
+    view = LiveView()
+    engine = EmbeddedEngine(
+        lake,
+        view,
+        recovered,
+        now=clock.now,
+        keep_payload=settings.keep_payload,
+        commit_interval=settings.commit_interval,
+    )
+    for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
+        engine.count_verified(symbol, compared, agreeing)
+    source = BinanceSource(settings, floor=recovered.known_at)
+    return Parts(
+        source=source,
+        tape=LocalTape(),
+        engine=engine,
+        lake=lake,
+        maintenance=Maintenance(lake),
+        app=create_app(view, lake, lambda: [source.status()], settings),
+        now=clock.now,
+    )
+
+
+def open_lake(settings: Settings) -> DeltaLake:
+    """Return the lake of the settings, its tables made."""
+    if settings.profile != "embedded":
+        raise ConfigError(f"This version has the profile embedded, not {settings.profile}. Set TAPEHOUSE_PROFILE.")
+    lake = DeltaLake(settings.lake, time_travel_days=settings.time_travel_days)
+    lake.create()
+    return lake
+
+
+def run_up(settings: Settings, *, demo: bool = False) -> None:
+    """Run the platform until it is told to stop; raise what ended it otherwise."""
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(_up(settings, demo=demo))
+
+
+async def _up(settings: Settings, *, demo: bool) -> None:
+    stopped = _when_told_to_stop()
+    async with _demo(settings) if demo else contextlib.nullcontext(settings) as chosen:
+        with writing_lock(chosen.lake):
+            parts = await asyncio.to_thread(lambda: embedded(chosen, open_lake(chosen)))
+            running = asyncio.create_task(run(parts, chosen.api_host, chosen.api_port, _announce(chosen)))
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            running.cancel()
+            try:
+                await running
+            except asyncio.CancelledError:
+                _say("Stopped; everything received is committed.")
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from errors
+
+
+def _when_told_to_stop() -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    stopped = loop.create_future()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: stopped.done() or stopped.set_result(None))
+    return stopped
+
+
+@contextlib.asynccontextmanager
+async def _demo(settings: Settings) -> AsyncIterator[Settings]:
+    """Give settings under which everything comes from the exchange in the box and goes to a lake of its own."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    options = ExchangeOptions(symbols=_named(settings), rate=DEMO_RATE)
+    async with running_exchange(options) as exchange:
+        _say(f"The exchange in the box plays made-up trades at {exchange.rest_url}")
+        yield settings.model_copy(
+            update={
+                "lake": str(DEMO / "delta"),
+                "state": DEMO / "state",
+                "binance_ws_url": (exchange.ws_url,),
+                "binance_rest_url": (exchange.rest_url,),
+                "binance_archive_url": exchange.rest_url,
+            }
+        )
+
+
+def _named(settings: Settings) -> tuple[str, ...]:
+    return tuple(symbol for symbol in settings.symbols if not symbol.startswith("*")) or ("BTCUSDT",)
+
+
+def _announce(settings: Settings) -> Callable[[str, int], None]:
+    def tell(host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        _say(f"Tapehouse follows {', '.join(settings.symbols)}; the lake is {settings.lake}")
+        _say(f"Open http://{shown}:{port}   (Ctrl-C stops)")
+
+    return tell
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # for the person at the terminal
+
+
+def _first(errors: BaseException) -> BaseException:
+    """Return what went wrong first of what went wrong together."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors
