@@ -4,6 +4,7 @@ Law: a batch is one Delta commit that carries its writer and number, so that a r
 between any two lines cannot store it twice. One lock a table; the table stays open and is never read from scratch.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ TOMBSTONES_KEPT = "interval 1 hours"
 """How long checkpoints name removed files; the files themselves stay as long as time travel is promised (upkeep.py)."""
 
 _COMMIT_ATTEMPTS = 5
+_COLOUR = re.compile(r"\x1b\[\d+m")
 _NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
@@ -86,7 +88,7 @@ class DeltaLake:
         with self._open(table).current() as delta:
             if dates is not None and not dates:
                 return []
-            return delta.file_uris(pruning)
+            return delta.file_uris(file_pruning_predicate=pruning)
 
     @contextmanager
     def writing(self, table: str) -> Iterator[DeltaTable]:
@@ -232,4 +234,9 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except (DeltaError, OSError) as error:
-        raise LakeError(f"Cannot {doing}: {error}. Is the disk full, read-only or gone?") from error
+        raise LakeError(f"Cannot {doing}: {_plain(error)}. Is the disk full, read-only or gone?") from error
+
+
+def _plain(error: Exception) -> str:
+    """Return the storage's words on one line, without the colours of its terminal."""
+    return " ".join(_COLOUR.sub("", str(error)).split())

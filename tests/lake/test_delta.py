@@ -1,0 +1,110 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from tapehouse.catalog import TABLES, TRADES
+from tapehouse.errors import LakeError
+from tapehouse.lake.delta import CHECKPOINT_EVERY, DeltaLake
+
+
+def test_every_table_of_the_catalog_is_made_with_plain_protocol_and_its_partitions(lake):
+    for name, table in TABLES.items():
+        delta = DeltaTable(lake.address(name))
+        protocol = delta.protocol()
+        assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
+        assert delta.metadata().partition_columns == list(table.partition_by)
+        assert "delta.enableDeletionVectors" not in delta.metadata().configuration
+
+
+def test_a_table_with_other_columns_is_refused_with_its_place(root):
+    other = pl.DataFrame({"symbol": ["BTCUSDT"], "price": [1.5]})
+    other.write_delta(f"{root}/{TRADES}")
+    with pytest.raises(LakeError, match=r"bronze/trades has other columns.*price") as told:
+        DeltaLake(root).create()
+    assert "TAPEHOUSE_LAKE" in str(told.value)
+
+
+def test_a_lake_that_was_never_made_is_told_as_such(root):
+    with pytest.raises(LakeError, match=TRADES):
+        DeltaLake(root).last_batch(TRADES, "engine")
+
+
+def test_a_commit_whose_outcome_was_not_learned_is_not_repeated(lake, root, make_trades):
+    """The commit lands and the process dies before it hears of it; the next process tries the same batch."""
+    rows = make_trades(1, 10)
+    lake.append(TRADES, rows, writer="engine", batch=0)
+    program = f"""
+import os, pickle, sys
+import polars as pl
+from tapehouse.lake.delta import DeltaLake
+lake = DeltaLake({root!r})
+lake.append({TRADES!r}, pl.read_parquet(sys.argv[1]), writer="engine", batch=1)
+os.kill(os.getpid(), 9)
+"""
+    make_trades(11, 10).write_parquet(Path(root) / "next.parquet")
+    ended = subprocess.run([sys.executable, "-c", program, str(Path(root) / "next.parquet")], check=False)
+    assert ended.returncode == -9
+    assert lake.append(TRADES, make_trades(11, 10), writer="engine", batch=1) is False
+    assert lake.scan(TRADES).collect()["first_trade_id"].sort().to_list() == list(range(1, 21))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_told_and_the_retry_stores_once(lake, make_trades):
+    log = Path(lake.address(TRADES)) / "_delta_log"
+    log.chmod(0o500)
+    try:
+        with pytest.raises(LakeError, match="read-only"):
+            lake.append(TRADES, make_trades(1, 10), writer="engine", batch=0)
+    finally:
+        log.chmod(0o700)
+    assert lake.append(TRADES, make_trades(1, 10), writer="engine", batch=0) is True
+    assert lake.scan(TRADES).collect().height == 10
+
+
+def test_a_log_that_cannot_be_written_is_told_and_the_retry_stores_once(lake, make_trades):
+    """As a full or vanished disk: the data file is written, its commit cannot be."""
+    lake.append(TRADES, make_trades(1, 10), writer="engine", batch=0)
+    log = Path(lake.address(TRADES)) / "_delta_log"
+    away = log.rename(log.with_name("_elsewhere"))
+    log.write_text("not a folder")
+    with pytest.raises(LakeError, match=r"bronze/trades.*disk"):
+        lake.append(TRADES, make_trades(11, 10), writer="engine", batch=1)
+    log.unlink()
+    away.rename(log)
+    assert lake.append(TRADES, make_trades(11, 10), writer="engine", batch=1) is True
+    assert lake.append(TRADES, make_trades(11, 10), writer="engine", batch=1) is False
+    assert lake.scan(TRADES).collect()["first_trade_id"].sort().to_list() == list(range(1, 21))
+
+
+def test_many_commits_leave_checkpoints_and_stay_in_order(lake, make_trades):
+    for batch in range(2 * CHECKPOINT_EVERY + 3):
+        lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)
+    log = Path(lake.address(TRADES)) / "_delta_log"
+    assert json.loads((log / "_last_checkpoint").read_text())["version"] >= CHECKPOINT_EVERY
+    assert lake.last_batch(TRADES, "engine") == 2 * CHECKPOINT_EVERY + 2
+    assert lake.scan(TRADES).collect().height == 2 * CHECKPOINT_EVERY + 3
+
+
+def test_a_file_tells_the_log_its_ids_and_times_and_nothing_else(lake, make_trades):
+    lake.append(TRADES, make_trades(5, 10), writer="engine", batch=0)
+    log = (Path(lake.address(TRADES)) / "_delta_log" / f"{1:020d}.json").read_text().splitlines()
+    (added,) = [action["add"] for action in map(json.loads, log) if "add" in action]
+    stats = json.loads(added["stats"])
+    assert stats["numRecords"] == 10
+    assert set(stats["minValues"]) == {"symbol", "first_trade_id", "last_trade_id", "traded_at"}
+    assert (stats["minValues"]["first_trade_id"], stats["maxValues"]["first_trade_id"]) == (5, 14)
+
+
+def test_reading_and_writing_load_neither_pyarrow_nor_pandas(root):
+    program = (
+        f"from tapehouse.lake.delta import DeltaLake; lake = DeltaLake({root!r}); lake.create();"
+        f"lake.scan({TRADES!r}).collect(); import sys; print({{'pyarrow', 'pandas'}} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "set()"
