@@ -143,8 +143,8 @@ async def test_messages_lost_on_the_way_are_delivered_by_repair(make_source):
 
 async def close_holes(source: Source, follower: Follower) -> None:
     async with asyncio.timeout(30):
-        while holes := list(follower.holes()):
-            for hole in holes:
+        while holes := sorted(follower.holes(), reverse=True):
+            for hole in holes:  # newest first
                 await source.repair(hole, follower.tape)
             follower.read()
 

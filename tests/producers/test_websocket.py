@@ -214,5 +214,41 @@ async def test_what_was_received_before_our_own_close_is_delivered(exchange, tra
     assert [trade(1).encode()] == taken.frames
 
 
+async def test_what_was_received_before_a_cancellation_is_delivered(exchange, trade, eventually):
+    async def play(connection):
+        for ident in range(100):
+            await connection.send(trade(ident))
+        await connection.wait_closed()
+
+    exchange.plays.append(play)
+    connection, taken = await connect(exchange.ws, ArrivalClock()), Taken()
+    await eventually(lambda: connection.frames_received == 100)
+    delivery = asyncio.create_task(connection.deliver(taken.take, idle_after=20))
+    await asyncio.sleep(0)
+    delivery.cancel()
+    await asyncio.wait([delivery])
+    connection.abort()
+    assert delivery.cancelled()
+    assert [trade(ident).encode() for ident in range(100)] == taken.frames
+
+
+async def test_a_taker_without_room_does_not_hold_up_a_cancellation(exchange, trade, monkeypatch):
+    monkeypatch.setattr(websocket, "LAST_BATCH_WITHIN", 0.01)
+
+    async def play(connection):
+        await connection.send(trade(1))
+        await connection.wait_closed()
+
+    exchange.plays.append(play)
+    connection = await connect(exchange.ws, ArrivalClock())
+    await connection.started.wait()
+    delivery = asyncio.create_task(connection.deliver(lambda _batch: asyncio.sleep(3600), idle_after=20))
+    await asyncio.sleep(0)
+    delivery.cancel()
+    await asyncio.wait([delivery], timeout=20)
+    connection.abort()
+    assert delivery.cancelled()
+
+
 def test_the_rate_of_pongs_stays_below_five_a_second():
     assert 1 / websocket.PONG_SPACING < 5

@@ -7,6 +7,7 @@ makes us wait the socket is not read: the wait reaches the sender through TCP, a
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import repeat
 from typing import Literal
 
@@ -22,7 +23,13 @@ LARGEST_MESSAGE = 1024 * 1024
 READ_BUFFER = 256 * 1024
 """Bytes taken from the socket at once to begin with: fewer and larger reads under load."""
 GATHER = 0.010
-"""Seconds a batch gathers after its first frame."""
+"""Least seconds between two batches while many frames come; the first after a silence goes at once."""
+GATHER_QUIETLY = 0.025
+"""The same while few come: waking up is then most of the work."""
+FEW = 4
+"""Frames of a batch that count as few."""
+LAST_BATCH_WITHIN = 0.5
+"""Seconds the taker has for the last batch when we are told to stop."""
 PONG_SPACING = 0.25
 """Least seconds between two pongs: Binance allows five messages a second towards it."""
 
@@ -60,6 +67,8 @@ class Connection(WSListener):
         self.close_reason = ""
         self.started = asyncio.Event()
         self._clock = clock
+        self._gather = GATHER
+        self._next_at = 0.0
         self._frames: list[bytes] = []
         self._append = self._frames.append
         self._received_at: list[int] = []
@@ -76,16 +85,30 @@ class Connection(WSListener):
         self._pong_due: asyncio.TimerHandle | None = None
 
     async def deliver(self, take: Take, *, idle_after: float) -> Ending:
-        """Hand every frame on in order until the connection ends, or no frame came for `idle_after` seconds."""
+        """Hand every frame on in order until the connection ends, or no frame came for `idle_after` seconds.
+
+        When cancelled, what was received is handed on first, if the taker has room for it.
+        """
+        try:
+            return await self._deliver(take, idle_after)
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_BATCH_WITHIN):
+                    await self._hand_over(take)
+            raise
+
+    async def _deliver(self, take: Take, idle_after: float) -> Ending:
+        loop = asyncio.get_running_loop()
         while True:
             try:
                 async with asyncio.timeout(idle_after):
                     await self._arrived.wait()
             except TimeoutError:
                 return "idle"
-            if not self._ended:
-                await asyncio.sleep(GATHER)
+            if not self._ended and (wait := self._next_at - loop.time()) > 0:
+                await asyncio.sleep(wait)
             await self._hand_over(take)
+            self._next_at = loop.time() + self._gather
             if self._ended and not self._frames:
                 return "closed"
 
@@ -142,6 +165,7 @@ class Connection(WSListener):
         self._append = self._frames.append
         received_at, self._received_at = self._received_at, []
         binary, self._binary = tuple(self._binary), []
+        self._gather = GATHER_QUIETLY if len(frames) < FEW else GATHER
         if not self._ended:
             self._arrived.clear()
         if frames:

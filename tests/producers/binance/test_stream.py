@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 import structlog
+from websockets.exceptions import ConnectionClosed
 
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.budget import Budget
@@ -82,15 +83,16 @@ async def test_it_comes_back_after_a_connection_ends(exchange, reading, trade, m
 async def test_a_roll_over_loses_nothing_and_the_old_connection_goes_after_the_new_one_delivers(
     exchange, reading, trade, make_shard
 ):
-    numbers, open_at_once, delivering = count(1), [], set()
+    numbers, open_at_once, delivering, enough = count(1), [], set(), asyncio.Event()
 
     async def feed():
-        while True:
+        while not enough.is_set():
             ident = next(numbers)
             for connection in list(delivering):
-                with suppress(Exception):
+                with suppress(ConnectionClosed):
                     await connection.send(trade(ident))
             await asyncio.sleep(0.001)
+        return ident
 
     async def play(connection):
         delivering.add(connection)
@@ -102,7 +104,9 @@ async def test_a_roll_over_loses_nothing_and_the_old_connection_goes_after_the_n
     feeding = asyncio.create_task(feed())
     async with running(make_shard(exchange.ws, roll_over_after=0.1), reading):
         await reading.until(lambda _: len(open_at_once) >= 4)
-    feeding.cancel()
+        enough.set()
+        last = await feeding
+        await reading.until(lambda frames: last in ids(frames))
     seen = sorted(set(ids(reading.frames)))
     assert seen == list(range(seen[0], seen[-1] + 1))
     assert max(open_at_once) == 2

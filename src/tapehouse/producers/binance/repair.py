@@ -129,8 +129,8 @@ class Repairs:
                 return self._not_now(hole, error, error.retry_after)
             except UpstreamError as error:
                 return self._not_now(hole, error, TRY_AGAIN_AFTER)
-        log.info("hole_fetched" if whole else "hole_not_offered", **msgspec.to_builtins(hole))
         if not whole:
+            log.info("hole_not_offered", **msgspec.to_builtins(hole))
             self._retry_at = monotonic() + TRY_AGAIN_AFTER
         return whole
 
