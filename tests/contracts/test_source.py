@@ -130,7 +130,7 @@ async def test_it_comes_back_after_cuts_and_repair_closes_what_they_left_open(ma
 async def test_messages_lost_on_the_way_are_delivered_by_repair(make_source):
     follower = Follower()
     async with running_exchange(FAST) as exchange:
-        exchange.faults.set(drop=0.05, duplicate=0.05, reorder=0.02)
+        exchange.faults.set(drop=0.01, duplicate=0.05, reorder=0.02)
         source = make_source(exchange)
         async with running(source, follower):
             await follower.until_more(2000)

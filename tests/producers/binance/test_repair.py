@@ -93,23 +93,6 @@ async def test_a_larger_hole_is_filled_newest_first_and_each_answer_counts_at_on
     assert firsts == [1501, 501, 1]
 
 
-async def test_holes_that_come_in_crowds_share_one_page(exchange, repairs, reading):
-    offer(exchange, History(3000), "historicalTrades")
-    holes = [hole(first, first + 1) for first in range(2900, 2000, -10)]  # newest first, as they are repaired
-    assert [await repairs.repair(each, reading.tape) for each in holes] == [True] * 90
-    assert [query["limit"] for _, query in exchange.asked] == ["2", "1000"]
-    assert {ident for each in holes for ident in (each.first_trade_id, each.last_trade_id)} <= set(trade_ids(reading))
-
-
-async def test_a_page_that_lacks_older_trades_still_fills_its_own_hole(exchange, repairs, reading):
-    history = History(3000)
-    history.trades = history.trades[2500:]
-    offer(exchange, history, "historicalTrades")
-    assert await repairs.repair(hole(2900, 2901), reading.tape)
-    assert await repairs.repair(hole(2800, 2801), reading.tape)
-    assert not await repairs.repair(hole(2400, 2401), reading.tape)
-
-
 async def test_without_historical_trades_aggregates_cover_the_hole(exchange, repairs, reading):
     offer(exchange, History(9000), "aggTrades")
     assert await repairs.repair(hole(102, 8000), reading.tape)

@@ -1,8 +1,6 @@
 """Fetching missing trades over REST: exact rows where that is cheap or possible, else aggregates that cover them."""
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -23,10 +21,6 @@ STEP_BACK = 60_000
 """Milliseconds to look further back when the first aggregate found begins after the hole does."""
 AT_ONCE = 4
 """Holes repaired at the same time."""
-CROWDED = 10.0
-"""Seconds: a second hole of a symbol within them tells of more, so a whole page is fetched at the same price."""
-REMEMBERED = 30.0
-"""Seconds a delivered range answers for the holes inside it."""
 TRY_AGAIN_AFTER = 2.0
 """Seconds until an answer that lacked trades is worth asking for again: the exchange's REST lags its streams."""
 
@@ -72,44 +66,13 @@ class _Reach:
         return self._next > self._hole.last_trade_id
 
 
-class _Delivered:
-    """The ranges of ids put on the tape lately, and when a symbol last had a hole."""
-
-    def __init__(self) -> None:
-        self._ranges: deque[tuple[float, str, int, int]] = deque(maxlen=256)
-        self._hole_at: dict[str, float] = {}
-
-    def is_crowded(self, symbol: str, now: float) -> bool:
-        """Return whether this symbol had another hole just now; this one counts from here on."""
-        before = self._hole_at.get(symbol, -math.inf)
-        self._hole_at[symbol] = now
-        return now - before < CROWDED
-
-    def add(self, symbol: str, first: int, last: int, now: float) -> None:
-        self._ranges.append((now, symbol, first, last))
-
-    def covers(self, hole: Hole, now: float) -> bool:
-        return any(
-            now - at < REMEMBERED
-            and symbol == hole.symbol
-            and first <= hole.first_trade_id
-            and hole.last_trade_id <= last
-            for at, symbol, first, last in self._ranges
-        )
-
-
 class Repairs:
-    """Delivers holes to the tape, a few at a time.
-
-    A request for one trade costs as much as for a thousand: where holes come in crowds, the page that ends with the
-    newest is delivered whole and answers for the older ones.
-    """
+    """Delivers holes to the tape, a few at a time."""
 
     def __init__(self, rest: BinanceRest, clock: ArrivalClock) -> None:
         self._rest = rest
         self._clock = clock
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._delivered = _Delivered()
         self._retry_at = 0.0
 
     @property
@@ -140,8 +103,6 @@ class Repairs:
         return False
 
     async def _fetch(self, hole: Hole, tape: Tape) -> bool:
-        if self._delivered.covers(hole, monotonic()):
-            return True
         if hole.last_trade_id - hole.first_trade_id < EXACT_AT_MOST:
             try:
                 return await self._by_id(hole, tape)
@@ -152,34 +113,28 @@ class Repairs:
 
     async def _by_id(self, hole: Hole, tape: Tape) -> bool:
         """Fetch single trades, the newest thousand first."""
-        earliest = hole.first_trade_id
-        if self._delivered.is_crowded(hole.symbol, monotonic()):
-            earliest = max(0, min(earliest, hole.last_trade_id - ROWS_AT_MOST + 1))
-        got = 0
+        whole = True
         last = hole.last_trade_id
-        while last >= earliest:
-            first = max(earliest, last - ROWS_AT_MOST + 1)
+        while last >= hole.first_trade_id:
+            first = max(hole.first_trade_id, last - ROWS_AT_MOST + 1)
             rows = await self._rest.historical_trades(hole.symbol, first, last - first + 1)
-            got += await self._deliver_trades(rows, (first, last), hole, tape)
+            whole &= await self._deliver_trades(rows, (first, last), hole.symbol, tape)
             last = first - 1
-        return got == hole.last_trade_id - hole.first_trade_id + 1
+        return whole
 
     async def _from_the_recent(self, hole: Hole, tape: Tape) -> bool:
         """Fetch single trades from the last thousand, when the hole can be among them."""
         if hole.last_trade_id - hole.first_trade_id >= ROWS_AT_MOST or self._clock.now() - hole.before > RECENT:
             return False
         rows = await self._rest.recent_trades(hole.symbol)
-        wanted = hole.last_trade_id - hole.first_trade_id + 1
-        return await self._deliver_trades(rows, (hole.first_trade_id, hole.last_trade_id), hole, tape) == wanted
+        return await self._deliver_trades(rows, (hole.first_trade_id, hole.last_trade_id), hole.symbol, tape)
 
-    async def _deliver_trades(self, rows: Sequence[bytes], wanted: tuple[int, int], hole: Hole, tape: Tape) -> int:
-        """Deliver the rows whose ids are wanted and return how many of them lie in the hole."""
+    async def _deliver_trades(self, rows: Sequence[bytes], wanted: tuple[int, int], symbol: str, tape: Tape) -> bool:
+        """Deliver the rows whose ids are wanted; True when these are all of them."""
         first, last = wanted
         found = {ident: row for row in rows if first <= (ident := _trade_id(row)) <= last}
-        await self._deliver(list(found.values()), "trades", hole.symbol, tape)
-        if len(found) == last - first + 1:
-            self._delivered.add(hole.symbol, first, last, monotonic())
-        return sum(hole.first_trade_id <= ident <= hole.last_trade_id for ident in found)
+        await self._deliver(list(found.values()), "trades", symbol, tape)
+        return len(found) == last - first + 1
 
     async def _by_aggregates(self, hole: Hole, tape: Tape) -> bool:
         """Fetch aggregates from the time of the last held trade on, until one reaches the end of the hole."""
