@@ -7,15 +7,13 @@ of them ends the platform loudly, and the next start goes on from what is commit
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
-from fastapi import FastAPI
 
-from tapehouse.api.main import serve
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.ports import Lake, Source
@@ -52,11 +50,11 @@ class Parts(msgspec.Struct):
     engine: EmbeddedEngine
     lake: Lake
     maintenance: Maintenance
-    app: FastAPI
+    serve: Callable[[], Coroutine[Any, Any, None]]
     now: Callable[[], int]
 
 
-async def run(parts: Parts, host: str, port: int, on_ready: Callable[[str, int], None]) -> None:
+async def run(parts: Parts) -> None:
     """Run until cancelled; then take what was received to the lake and return."""
     folding = Stage("fold", lambda stopping: fold_forever(parts.tape, parts.engine, stopping))
     maintaining = Stage("maintain", lambda stopping: maintain_forever(parts.maintenance, parts.now, stopping))
@@ -66,7 +64,7 @@ async def run(parts: Parts, host: str, port: int, on_ready: Callable[[str, int],
                 parts.source.run(parts.tape),
                 RepairDesk(parts.engine.holes.all, parts.source, parts.tape).run(),
                 settle_disputes(parts),
-                serve(parts.app, host, port, on_ready),
+                parts.serve(),
                 folding.watch(),
                 maintaining.watch(),
             ):

@@ -5,13 +5,15 @@ import contextlib
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import uvloop
 
-from tapehouse.api.main import create_app
-from tapehouse.errors import ConfigError
+from tapehouse.api.main import create_app, serve
+from tapehouse.catalog import CANDLES
+from tapehouse.errors import ConfigError, DiscrepancyError
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.lock import writing_lock
@@ -20,14 +22,20 @@ from tapehouse.market.windows import DAY
 from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.reports import print_rebuilt, print_verification, telling_progress
 from tapehouse.settings import Settings
+from tapehouse.streaming.backfill import Backfill
 from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.rebuild import newest_known, rebuild, revisions
 from tapehouse.streaming.recovery import recover
-from tapehouse.streaming.verification import tally
+from tapehouse.streaming.rows import silver_candles, to_microseconds, to_time
+from tapehouse.streaming.verification import klines_between, tally, verify
 from tapehouse.streaming.view import LiveView
 from tapehouse.tape.local import LocalTape
 
 DEMO = Path("data/demo")
+REBUILD = "rebuild"
+"""The writer under whose name a rebuild commits."""
 DEMO_RATE = 60.0
 """Trades a second of the demo, over all symbols."""
 
@@ -48,13 +56,14 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
     for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
         engine.count_verified(symbol, compared, agreeing)
     source = BinanceSource(settings, floor=recovered.known_at)
+    app = create_app(view, lake, lambda: [source.status()], settings)
     return Parts(
         source=source,
         tape=LocalTape(),
         engine=engine,
         lake=lake,
         maintenance=Maintenance(lake),
-        app=create_app(view, lake, lambda: [source.status()], settings),
+        serve=lambda: serve(app, settings.api_host, settings.api_port, _announce(settings)),
         now=clock.now,
     )
 
@@ -79,7 +88,7 @@ async def _up(settings: Settings, *, demo: bool) -> None:
     async with _demo(settings) if demo else contextlib.nullcontext(settings) as chosen:
         with writing_lock(chosen.lake):
             parts = await asyncio.to_thread(lambda: embedded(chosen, open_lake(chosen)))
-            running = asyncio.create_task(run(parts, chosen.api_host, chosen.api_port, _announce(chosen)))
+            running = asyncio.create_task(run(parts))
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             running.cancel()
             try:
@@ -94,8 +103,13 @@ def _when_told_to_stop() -> asyncio.Future[None]:
     loop = asyncio.get_running_loop()
     stopped = loop.create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: stopped.done() or stopped.set_result(None))
+        loop.add_signal_handler(number, lambda: _set(stopped))
     return stopped
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 @contextlib.asynccontextmanager
@@ -127,6 +141,72 @@ def _announce(settings: Settings) -> Callable[[str, int], None]:
         _say(f"Open http://{shown}:{port}   (Ctrl-C stops)")
 
     return tell
+
+
+def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    """Bring the trades of [start, end) into the lake, with progress; it can be stopped and repeated."""
+    with contextlib.suppress(KeyboardInterrupt), writing_lock(settings.lake):
+        uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
+
+
+async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    lake = open_lake(settings)
+    recovered = recover(lake, symbols)
+    clock = ArrivalClock(recovered.known_at)
+    engine = EmbeddedEngine(lake, LiveView(), recovered, now=clock.now, keep_payload=settings.keep_payload)
+    source = BinanceSource(settings, floor=recovered.known_at)
+    until = min(to_microseconds(end), clock.now())
+    with telling_progress(symbols, to_microseconds(start), until) as tell:
+        filling = Backfill(lake, engine, source, archives=settings.binance_archive_url, now=clock.now, tell=tell)
+        try:
+            for symbol in symbols:
+                await filling.fill(symbol, to_microseconds(start), until)
+        finally:
+            await asyncio.to_thread(engine.close)
+            await source.close()
+            Maintenance(lake).run_once(to_time(clock.now()))
+
+
+def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) -> None:
+    """Compare the candles of [start, end) with the exchange's own and print what came of it.
+
+    Raise DiscrepancyError where one differs.
+    """
+    uvloop.run(_verify(settings, symbol.upper(), to_microseconds(start), to_microseconds(end)))
+
+
+async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None:
+    lake = open_lake(settings)
+    source = BinanceSource(settings)
+    try:
+        told = [] if start >= end else await klines_between(lake, source, symbol, start, end)
+    finally:
+        await source.close()
+    result = verify(lake, symbol, start, end, told)
+    print_verification(result)
+    if result.differing:
+        raise DiscrepancyError(f"{len(result.differing)} candles of {symbol} differ from the exchange's own.")
+
+
+def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime, check: bool) -> None:
+    """Compute the candles of every UTC day of [start, end) anew from bronze; store what differs, or only tell it.
+
+    Raise DiscrepancyError where `check` finds a difference.
+    """
+    lake = open_lake(settings)
+    with contextlib.nullcontext() if check else writing_lock(settings.lake):
+        batch = lake.last_batch(CANDLES, REBUILD) + 1
+        known_at = ArrivalClock(newest_known(lake)).now()
+        differing = 0
+        for day in rebuild(lake, symbol.upper(), to_microseconds(start), to_microseconds(end), known_at):
+            rows = [] if check else revisions(day.differing)
+            if rows:
+                lake.append(CANDLES, silver_candles(rows), writer=REBUILD, batch=batch)
+                batch += 1
+            print_rebuilt(day, symbol.upper(), stored=not check)
+            differing += len(day.differing)
+    if check and differing:
+        raise DiscrepancyError(f"{differing} candles of {symbol.upper()} differ from what bronze gives.")
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 from tapehouse import telemetry
 from tapehouse.catalog import TRADES
 from tapehouse.market.coverage import Ranges
+from tapehouse.market.events import Rejected
 from tapehouse.market.ledger import Check, Ledger
 from tapehouse.market.windows import DAY, MINUTE, SECOND, closes_at
 from tapehouse.ports import Batch, Hole, Lake
@@ -80,6 +81,11 @@ class EmbeddedEngine:
         folded = Folded()
         self._fold.take_columns(columns, folded)
         self._follow(folded)
+
+    def refuse(self, rejected: Sequence[Rejected]) -> None:
+        """Keep what another reader refused."""
+        if rejected:
+            self._follow(Folded(rejected=list(rejected)))
 
     def count_verified(self, symbol: str, checked: int, agreed: int) -> None:
         """Begin the tally of verified candles with what earlier runs verified."""

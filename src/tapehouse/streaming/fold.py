@@ -236,9 +236,8 @@ class Fold:
         )
         irregular = []
         for symbol, first, last, different, rows in runs.iter_rows():
-            coverage = self._ledgers[symbol].coverage
-            if different == rows == last - first + 1 and coverage.follows(first):
-                coverage.held.add(first, last)
+            whole = different == rows == last - first + 1
+            if whole and self._holds_run(symbol, first, last, columns, folded):
                 folded.held[symbol].add(first, last)
                 telemetry.trades_accepted.labels(symbol).inc(rows)
             else:
@@ -250,6 +249,23 @@ class Fold:
         for (symbol,), rows in columns.filter(chosen).group_by("symbol", maintain_order=True):
             parts.append(self._fresh_of_symbol(str(symbol), rows, folded))
         return pl.concat(parts)
+
+    def _holds_run(self, symbol: str, first: int, last: int, columns: pl.DataFrame, folded: Folded) -> bool:
+        """Hold a run of ids that is wholly new and plausible; False, and nothing held, when it is not."""
+        ledger = self._ledgers[symbol]
+        if not ledger.coverage.follows(first):
+            if ledger.coverage.held.missing(first, last) != [(first, last)]:
+                return False
+            edges = columns.filter(pl.col("symbol") == symbol, pl.col("first_trade_id").is_in([first, last]))
+            times = dict(edges.select("first_trade_id", "traded_at").iter_rows())
+            if self._refusal_of_jump(ledger, first, times[first]):
+                return False
+            known = self.last.get(symbol)
+            if known is not None:
+                folded.times.setdefault((symbol, known.last_trade_id), known.traded_at)
+            folded.times |= {(symbol, trade_id): traded_at for trade_id, traded_at in times.items()}
+        ledger.coverage.held.add(first, last)
+        return True
 
     def _fresh_of_symbol(self, symbol: str, rows: pl.DataFrame, folded: Folded) -> pl.DataFrame:
         """Do the same for one symbol whose ids do not simply go on: duplicates, holes, late ones, absurd jumps."""

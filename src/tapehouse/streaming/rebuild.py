@@ -52,6 +52,12 @@ def revisions(differing: Sequence[tuple[CandleRow | None, CandleRow | None]]) ->
     ]
 
 
+def newest_known(lake: Lake) -> int:
+    """Return the newest `known_at` of silver/candles (microseconds), 0 when there is none."""
+    newest = lake.scan(CANDLES).select(pl.col("known_at").to_physical().max()).collect().item()
+    return 0 if newest is None else int(newest)
+
+
 def compute_day(lake: Lake, symbol: str, day: date, known_at: int) -> list[CandleRow]:
     """Return every candle of a UTC day that is over, from the stored trades and klines alone."""
     nearby = [(day + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]

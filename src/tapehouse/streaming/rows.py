@@ -91,6 +91,7 @@ def bronze_klines(klines: Sequence[tuple[Kline, bytes]]) -> pl.DataFrame:
                 "interval": kline.interval,
                 "opened_at": to_time(kline.opened_at),
                 **_candle_columns(kline.candle, kline.close),
+                **({} if kline.has_ids else _NO_IDS),
                 "received_at": to_time(kline.received_at),
                 "payload": payload,
                 "date": to_time(kline.opened_at).date(),
@@ -237,6 +238,9 @@ def _candle_columns(candle: Candle | None, flat: int | None) -> Row:
     prices = dict.fromkeys(("open", "high", "low", "close"), price)
     sums = {name: to_decimal(0, scale) for name, scale in CANDLE_SCALES.items() if name not in prices}
     return {**prices, **sums, "trades": 0, "first_trade_id": None, "last_trade_id": None}
+
+
+_NO_IDS: Row = {"first_trade_id": None, "last_trade_id": None}
 
 
 def _frame(table: str, records: Iterable[Row]) -> pl.DataFrame:

@@ -66,6 +66,23 @@ def verify(lake: Lake, symbol: str, start: int, end: int, klines: Sequence[Kline
     )
 
 
+async def klines_between(lake: Lake, oracle: Oracle, symbol: str, start: int, end: int) -> list[Kline]:
+    """Return the exchange's 1m klines of [start, end): the stored ones, and over REST those that are not stored.
+
+    Raise UpstreamError when some are not stored and the exchange does not answer.
+    """
+    stored = klines_of(_in_range(lake.scan(KLINES, dates=_dates(start, end)), symbol, start, end).collect())
+    known = {kline.opened_at: kline for kline in stored}
+    rows = _in_range(lake.scan(CANDLES, dates=_dates(start, end)), symbol, start, end)
+    opened = rows.select(pl.col("opened_at").to_physical().unique().sort()).collect()["opened_at"]
+    lacking = [at for at in opened if at not in known]
+    if lacking:
+        for row in await oracle.klines(symbol, lacking[0], lacking[-1] + MINUTE):
+            kline = rest_kline(symbol, "1m", row, 0)
+            known.setdefault(kline.opened_at, kline)
+    return [kline for _, kline in sorted(known.items())]
+
+
 def tally(lake: Lake, since: int) -> dict[str, tuple[int, int]]:
     """Return (compared, agreeing) by symbol of the 1m candles that opened since then (microseconds)."""
     chosen = (pl.col("interval") == "1m") & (pl.col("opened_at") >= to_time(since))
@@ -74,7 +91,7 @@ def tally(lake: Lake, since: int) -> dict[str, tuple[int, int]]:
     proved = candles.filter(pl.col("state").is_in([CLOSED, QUIET]))
     klines = lake.scan(KLINES, dates=dates).filter(chosen).unique(["symbol", "opened_at"], keep="last")
     paired = proved.join(klines, on=["symbol", "opened_at"], suffix="_told")
-    same = [pl.col(name).eq_missing(pl.col(f"{name}_told")) for name in COLUMNS]
+    same = [pl.col(name).eq_missing(pl.col(f"{name}_told")) | _untold(name) for name in COLUMNS]
     counts = paired.group_by("symbol").agg(pl.len(), pl.all_horizontal(same).sum().alias("agreeing")).collect()
     return {symbol: (compared, agreeing) for symbol, compared, agreeing in counts.iter_rows()}
 
@@ -132,6 +149,12 @@ def shown(column: str, units: int | None) -> str:
         return ""
     scale = CANDLE_SCALES.get(column)
     return str(units) if scale is None else format(to_decimal(units, scale).normalize(), "f")
+
+
+def _untold(column: str) -> pl.Expr:
+    """Whether it is an id of a kline that tells none."""
+    told = pl.col(f"{column}_told")
+    return told.is_null() if column.endswith("trade_id") else pl.lit(value=False)
 
 
 def _in_range(frame: pl.LazyFrame, symbol: str, start: int, end: int) -> pl.LazyFrame:

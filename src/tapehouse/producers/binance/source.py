@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
 from tapehouse import telemetry
 from tapehouse.catalog import VENUE
 from tapehouse.errors import RateLimitedError, UpstreamError
-from tapehouse.ports import Hole, Tape
+from tapehouse.ports import Batch, Hole, Tape
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.budget import Budget, budget_file
 from tapehouse.producers.binance.clock import MEASURE_EVERY, measure_offset
 from tapehouse.producers.binance.dial import Backoff, Dialer
 from tapehouse.producers.binance.endpoints import Endpoints
+from tapehouse.producers.binance.history import history
 from tapehouse.producers.binance.repair import Repairs
 from tapehouse.producers.binance.rest import ROWS_AT_MOST, BinanceRest, ExchangeInfo, kline_opened_at
 from tapehouse.producers.binance.status import SourceStatus
@@ -83,6 +84,13 @@ class BinanceSource:
                 break
             first = kline_opened_at(page[-1]) + 1
         return rows
+
+    def history(self, symbol: str, start: int, end: int) -> AsyncIterator[tuple[Batch, int]]:
+        """Yield what happened in [start, end) (microseconds) as batches, each with how far it comes.
+
+        Raise UpstreamError when the exchange does not answer.
+        """
+        return history(self._rest, self._clock, symbol, start, end)
 
     async def close(self) -> None:
         """Let the REST connections go; the source cannot be used afterwards."""

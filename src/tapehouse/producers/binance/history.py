@@ -1,0 +1,73 @@
+"""The past over REST: the aggregates of a range of time, and the exchange's own klines, as batches for the engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from tapehouse.errors import RateLimitedError, UpstreamError
+from tapehouse.ports import Batch, Shape
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.rest import ROWS_AT_MOST, BinanceRest, kline_opened_at
+from tapehouse.producers.binance.wire import AggregateTrade, to_microseconds
+
+log = structlog.get_logger(__name__)
+_Answer = TypeVar("_Answer")
+
+
+async def history(
+    rest: BinanceRest, clock: ArrivalClock, symbol: str, start: int, end: int
+) -> AsyncIterator[tuple[Batch, int]]:
+    """Yield batches of what happened in [start, end) and how far each comes (microseconds UTC), trades first.
+
+    The budget of requests is waited for. Raise UpstreamError when the exchange does not answer.
+    """
+    rows = await _patiently(lambda: rest.agg_trades_since(symbol, start // 1000))
+    while rows:
+        last = _aggregate(rows[-1])
+        reached = to_microseconds(last.T)
+        yield _batch(rows, "aggTrades", symbol, clock), min(reached, end)
+        if reached >= end or len(rows) < ROWS_AT_MOST:
+            break
+        following = last.a + 1
+        rows = await _patiently(lambda: rest.agg_trades(symbol, following))  # noqa: B023  # called at once
+    async for page in _kline_pages(rest, symbol, start, end):
+        yield _batch(page, "klines", symbol, clock), end
+
+
+async def _kline_pages(rest: BinanceRest, symbol: str, start: int, end: int) -> AsyncIterator[list[bytes]]:
+    first, last = -(-start // 1000), (end - 1) // 1000
+    while first <= last:
+        opening = first
+        page = await _patiently(lambda: rest.klines(symbol, "1m", opening, last))  # noqa: B023  # called at once
+        over = [row for row in page if kline_opened_at(row) + 60_000 <= -(-end // 1000)]
+        if over:
+            yield over
+        if len(page) < ROWS_AT_MOST:
+            break
+        first = kline_opened_at(page[-1]) + 1
+
+
+async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    while True:
+        try:
+            return await ask()
+        except RateLimitedError as error:
+            log.info("history_waits", seconds=round(error.retry_after, 1), why=str(error))
+            await asyncio.sleep(error.retry_after)
+
+
+def _batch(rows: list[bytes], shape: Shape, symbol: str, clock: ArrivalClock) -> Batch:
+    return Batch(frames=rows, received_at=[clock.now()] * len(rows), shape=shape, symbol=symbol)
+
+
+def _aggregate(row: bytes) -> AggregateTrade:
+    try:
+        return _DECODER.decode(row)
+    except msgspec.MsgspecError as error:
+        raise UpstreamError(f"the exchange's aggTrades cannot be read: {error}") from error
+
+
+_DECODER = msgspec.json.Decoder(AggregateTrade)

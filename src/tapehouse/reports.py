@@ -1,0 +1,93 @@
+"""What the commands show a person: progress while they work, tables when they have."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tapehouse.market.candles import Candle
+from tapehouse.market.ledger import CandleRow
+from tapehouse.market.windows import DAY
+from tapehouse.streaming.backfill import Step
+from tapehouse.streaming.rebuild import Rebuilt
+from tapehouse.streaming.verification import Verification, shown
+
+MOST_LINES = 40
+"""Lines of a table that are shown; the rest is counted."""
+
+
+@contextmanager
+def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[Callable[[Step], None]]:
+    """Show a bar a symbol, in days, and what is being fetched; give the function that is told each step."""
+    first_day = start - start % DAY
+    days = -(-(end - first_day) // DAY)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
+    with Progress(
+        *columns, TimeRemainingColumn(), TextColumn("{task.fields[now]}"), console=Console(stderr=True)
+    ) as bars:
+        tasks: dict[str, TaskID] = {symbol: bars.add_task(symbol, total=days, now="") for symbol in symbols}
+
+        def tell(step: Step) -> None:
+            opened = int(datetime(step.day.year, step.day.month, step.day.day, tzinfo=UTC).timestamp()) * 1_000_000
+            share = f"{100 * step.done // step.whole} %" if step.whole else f"{step.done:,}"
+            bars.update(
+                tasks[step.symbol],
+                completed=(opened - first_day) // DAY,
+                now=f"{step.day} {step.source} {share}",
+            )
+
+        yield tell
+        for task in tasks.values():
+            bars.update(task, completed=days, now="")
+
+
+def print_verification(result: Verification) -> None:
+    """Print how many candles agree with the exchange's own, and each column that does not."""
+    console = Console()
+    table = Table(title=f"{result.symbol}: candles against the exchange's own")
+    for name in ("windows", "agreeing", "differing", "not proved", "without a kline"):
+        table.add_column(name, justify="right")
+    counts = (result.windows, result.agreeing, len(result.differing), result.unproved, result.without_kline)
+    table.add_row(*map(str, counts))
+    console.print(table)
+    if not result.differing:
+        return
+    details = Table("opened at", "column", "ours", "the exchange's")
+    lines = [
+        (_time(check.opened_at), column, shown(column, ours), shown(column, theirs))
+        for check in result.differing
+        for column, ours, theirs in check.differences
+    ]
+    for line in lines[:MOST_LINES]:
+        details.add_row(*line)
+    console.print(details)
+    if len(lines) > MOST_LINES:
+        console.print(f"... and {len(lines) - MOST_LINES} more")
+
+
+def print_rebuilt(day: Rebuilt, symbol: str, *, stored: bool) -> None:
+    """Print how a day computed anew compares with what is stored."""
+    console = Console()
+    what = "stored as new revisions" if stored else "nothing was written"
+    verdict = f"{len(day.differing)} differ, {what}" if day.differing else "all as stored"
+    console.print(f"{symbol} {day.day}: {day.candles} candles computed, {verdict}")
+    for before, computed in day.differing[:MOST_LINES]:
+        row = computed or before
+        if row is not None:
+            console.print(f"  {row.interval} {_time(row.opened_at)}: {_summary(before)} -> {_summary(computed)}")
+
+
+def _summary(row: CandleRow | None) -> str:
+    if row is None:
+        return "nothing"
+    candle: Candle | None = row.candle
+    if candle is None:
+        return row.state
+    return f"{row.state}, {candle.trades} trades, close {shown('close', candle.close)}"
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
