@@ -29,6 +29,7 @@ FAN_IN = 32
 """Small files that gather before they are merged."""
 
 _SCRATCH = "_compacting"
+_SLICE_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _write_aside(lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_chan
     scratch.mkdir(parents=True)
     write_deltalake(
         scratch,
-        rows,
+        pl.concat(
+            rows.iter_slices(_SLICE_ROWS), rechunk=False
+        ),  # in slices, so that the writer copies little at a time
         partition_by=list(table.partition_by),
         configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
         writer_properties=writer_properties(table, compacted=True),
