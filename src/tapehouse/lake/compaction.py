@@ -21,15 +21,14 @@ from deltalake.transaction import AddAction, RemoveAction
 from tapehouse.catalog import TABLES, Table
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import DeltaLake, explained
-from tapehouse.lake.encoding import ROW_GROUP, pruning_columns, writer_properties
+from tapehouse.lake.encoding import pruning_columns, writer_properties
 
-FULL_ROWS = ROW_GROUP
-"""Most rows one compaction holds in memory; a file of half as many is not compacted again."""
+FULL_ROWS = 131_072
+"""Most rows one compaction holds (about 190 MB with payloads); a file of half as many is not compacted again."""
 FAN_IN = 32
 """Small files that gather before they are merged."""
 
 _SCRATCH = "_compacting"
-_SLICE_ROWS = 16_384
 
 
 @dataclass(frozen=True)
