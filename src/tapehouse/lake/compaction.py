@@ -129,9 +129,7 @@ def _write_aside(lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_chan
     scratch.mkdir(parents=True)
     write_deltalake(
         scratch,
-        pl.concat(
-            rows.iter_slices(_SLICE_ROWS), rechunk=False
-        ),  # in slices, so that the writer copies little at a time
+        rows,
         partition_by=list(table.partition_by),
         configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
         writer_properties=writer_properties(table, compacted=True),
