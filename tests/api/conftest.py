@@ -188,6 +188,11 @@ def market(tmp_path: Path) -> Market:
     return Market(lake)
 
 
+@pytest.fixture(name="serving")
+def serving_fixture() -> object:
+    return serving
+
+
 @pytest.fixture
 def address(market: Market) -> Iterator[str]:
     with serving(market) as at:

@@ -1,6 +1,7 @@
 """One listener and its bounded outbox: who reads too slowly is told, and in the end let go (law 8)."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -14,9 +15,12 @@ MOST_CHARACTERS = 2_000_000
 """What an outbox holds at most, in messages and in characters."""
 LONGEST_SEND = 20.0
 """Seconds a client may take to read before it is cut."""
+LONGEST_GOODBYE = 5.0
+"""Seconds a client that is cut has to begin to read, and so to learn why."""
 TOO_SLOW = 4008
 
-CatchUp = Callable[["Client", int], str]
+CatchUp = Callable[["Client", int], None]
+"""Sends a client where things stand; gets how many messages were skipped."""
 
 
 class Client:
@@ -92,8 +96,14 @@ class Client:
             try:
                 await asyncio.wait_for(self._socket.send_text(message), LONGEST_SEND)
             except TimeoutError:
-                await self._socket.close(TOO_SLOW, f"nothing read for {LONGEST_SEND:.0f} s")
+                await self._cut()
                 raise WebSocketDisconnect(TOO_SLOW) from None
+
+    async def _cut(self) -> None:
+        """Say why and leave; who does not even read that is left without a word."""
+        with contextlib.suppress(TimeoutError):
+            closing = self._socket.close(TOO_SLOW, f"nothing read for {LONGEST_SEND:.0f} s")
+            await asyncio.wait_for(closing, LONGEST_GOODBYE)
 
     def _next(self) -> str | None:
         if self._outbox:
@@ -104,4 +114,5 @@ class Client:
             return None
         skipped, self._skipped, self._behind = self._skipped, 0, False
         telemetry.client_messages_dropped.inc(skipped)
-        return self._catch_up(self, skipped)
+        self._catch_up(self, skipped)
+        return self._next()

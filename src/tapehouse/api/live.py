@@ -30,12 +30,9 @@ _TRY_AGAIN_LATER = 1013
 class LiveSocket:
     """Serves clients of `/live`; `run` has to run meanwhile."""
 
-    def __init__(
-        self, view: LiveView, queries: Queries, reads: Reads, report: Report, most_clients: int = MOST_CLIENTS
-    ) -> None:
+    def __init__(self, view: LiveView, queries: Queries, reads: Reads, report: Report) -> None:
         self._view = view
         self._reads = reads
-        self._most_clients = most_clients
         self._standing = Standing(view, queries)
         self._audience = Audience()
         self._broadcast = Broadcast(view, self._standing, report, self._audience)
@@ -47,8 +44,8 @@ class LiveSocket:
     async def serve(self, socket: WebSocket) -> None:
         """Serve one client for as long as it is there."""
         await socket.accept()
-        if len(self._audience) >= self._most_clients:
-            await socket.close(_TRY_AGAIN_LATER, f"{self._most_clients} clients are connected already")
+        if len(self._audience) >= MOST_CLIENTS:
+            await socket.close(_TRY_AGAIN_LATER, f"{MOST_CLIENTS} clients are connected already")
             return
         client = Client(socket, self._catch_up)
         self._audience.place(client)
@@ -107,10 +104,15 @@ class LiveSocket:
             client.send(messages.error("no history", f"{trouble} The snapshot has what memory holds."))
             snapshot = self._standing.lately("snapshot", wanted)
         client.release(snapshot)
-        if "prices" in wanted.channels:
-            client.offer(self._standing.prices(self._view.symbols()))
-        if "health" in wanted.channels:
-            client.offer(self._broadcast.health(wanted.symbols))
+        self._tell_state(client)
 
-    def _catch_up(self, client: Client, skipped: int) -> str:
-        return self._standing.lately("catch_up", client.wanted, skipped)
+    def _catch_up(self, client: Client, skipped: int) -> None:
+        client.send(self._standing.lately("catch_up", client.wanted, skipped))
+        self._tell_state(client)
+
+    def _tell_state(self, client: Client) -> None:
+        """Send what is told whole and at its own pace, once out of turn."""
+        if "prices" in client.wanted.channels:
+            client.send(self._standing.prices(self._view.symbols()))
+        if "health" in client.wanted.channels:
+            client.send(self._broadcast.health(client.wanted.symbols))

@@ -36,11 +36,12 @@ Times are ISO 8601 in UTC. Lists are newest last. Decimals are JSON numbers with
 trailing zeros: read them with a decimal parser. Errors are problem details (RFC 9457): `title` says what, `detail`
 what to do.
 
-Live data: a WebSocket at /live. It greets with {"type": "hello", "protocol": 1, "sequence", "symbols", "intervals"}.
-Send {"subscribe": {"symbols": ["BTCUSDT"], "interval": "1m", "channels": ["candles", "trades", "prices", "health"]}};
-a new subscription replaces the one before. The answer is a "snapshot"; then come "candles", "trades", "prices" and
-"health", each with the sequence number of the state it shows. Decimals are strings there. A client that reads too
-slowly gets a "catch_up" in place of what it missed, with `skipped_messages`; one that does not read for 20 s is closed
+Live data comes over a WebSocket at `/live`. It greets with
+`{"type": "hello", "protocol": 1, "sequence", "symbols", "intervals"}`. Send
+`{"subscribe": {"symbols": ["BTCUSDT"], "interval": "1m", "channels": ["candles", "trades", "prices", "health"]}}`;
+a new subscription replaces the one before. The answer is a `snapshot`; then come `candles`, `trades`, `prices` and
+`health`, each with the sequence number of the state it shows. Decimals are strings there. A client that reads too
+slowly gets a `catch_up` in place of what it missed, with `skipped_messages`; one that does not read for 20 s is closed
 with 4008.
 """
 

@@ -80,7 +80,7 @@ async def _of_validation(_request: Request, error: Exception) -> Response:
 
 async def _of_world(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path=request.url.path, error=str(error))
-    detail = f"The data could not be read: {error} Try again; /health says more."
+    detail = "The lake cannot be read just now. Ask again; /health and the log say more."
     return problem(503, "data-unreadable", detail, {"Retry-After": "5"})
 
 

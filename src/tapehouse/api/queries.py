@@ -12,7 +12,6 @@ from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.windows import INTERVALS
 from tapehouse.ports import Lake
-from tapehouse.streaming.recovery import read_coverage
 from tapehouse.streaming.rows import candle_rows
 from tapehouse.streaming.view import LiveView
 
@@ -79,15 +78,13 @@ class Queries:
     def coverage(self, symbol: str) -> dict[str, object]:
         """Return the fields of the answer to /coverage: the newest ranges, and the counts of all of them."""
         health = self._view.health().get(symbol)
-        held, missing, _ = read_coverage(self._lake)
-        ranges = [(*held_range, "held") for held_range in held.get(symbol, [])]
-        ranges += [(*hole, "missing") for hole in missing.get(symbol, [])]
-        ranges.sort()
+        held, missing = history.coverage(self._lake, symbol)
+        ranges = sorted([*((*part, "held") for part in held), *((*part, "missing") for part in missing)])
         return {
             "symbol": symbol,
             "first_trade_id": ranges[0][0] if ranges else None,
             "last_trade_id": ranges[-1][1] if ranges else None,
-            "missing_trades": sum(last - first + 1 for first, last in missing.get(symbol, [])),
+            "missing_trades": len(missing),
             "checked_candles": health.checked_candles if health else 0,
             "agreeing_candles": health.agreeing_candles if health else 0,
             "truncated": len(ranges) > MOST_RANGES,
@@ -102,17 +99,28 @@ class Queries:
         end = query.bounded_end
         if query.start is None or end is None or end == query.end:
             return None
-        newest = self._view.last_trade(query.symbol)
-        return end if newest is not None and to_time(newest.traded_at) >= end else None
+        newest = self._newest(query.symbol)
+        return end if newest is not None and newest >= end else None
 
     def _stored(self, query: CandleQuery) -> pl.DataFrame:
+        if query.start is not None:
+            return self._scan(query, query.start)
+        newest = query.end or self._newest(query.symbol)
+        found = self._scan(query, newest - 2 * query.limit * query.length if newest else None)
+        return found if found.height >= query.limit or newest is None else self._scan(query, None)
+
+    def _newest(self, symbol: str) -> datetime | None:
+        last = self._view.last_trade(symbol)
+        return to_time(last.traded_at) if last is not None else None
+
+    def _scan(self, query: CandleQuery, start: datetime | None) -> pl.DataFrame:
         return history.latest_candles(
             self._lake,
             query.symbol,
             query.interval,
-            query.start,
+            start,
             query.bounded_end,
-            limit=query.limit,
+            limit=None if query.start else query.limit,
             as_of=query.as_of,
         )
 

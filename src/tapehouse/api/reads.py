@@ -5,7 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+import polars as pl
+
 from tapehouse.api.problems import ProblemError
+from tapehouse.errors import LakeError
 
 THREADS = 2
 MOST_WAITING = 32
@@ -24,11 +27,14 @@ class Reads:
         self._inside = 0
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a read; raise ProblemError 503 when too many wait already or it takes too long."""
+        """Run a read; raise ProblemError 503 when too many wait already or it takes too long.
+
+        Raise LakeError when a table cannot be read.
+        """
         if self._inside >= MOST_WAITING:
             raise _busy(f"{MOST_WAITING} reads are waiting already.")
         self._inside += 1
-        reading = self._pool.submit(read, *args, **kwargs)
+        reading = self._pool.submit(_attempt, read, *args, **kwargs)
         reading.add_done_callback(self._finished(asyncio.get_running_loop()))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(reading), LONGEST)
@@ -48,6 +54,13 @@ class Reads:
 
     def _leave(self) -> None:
         self._inside -= 1
+
+
+def _attempt(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    try:
+        return read(*args, **kwargs)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LakeError(f"A table cannot be read: {error}") from error
 
 
 def _busy(why: str) -> ProblemError:

@@ -13,7 +13,7 @@ const MEANS = {
 const FIELDS = [
   ["Open", "open"], ["High", "high"], ["Low", "low"], ["Close", "close"],
   ["Volume", "volume"], ["Quote volume", "quote_volume"], ["VWAP", "vwap"], ["Trades", "trades"],
-  ["Taker bought", "taker_buy_volume"], ["…in quote", "taker_buy_quote_volume"],
+  ["Taker bought", "taker_buy_volume"], ["Taker bought, quote", "taker_buy_quote_volume"],
   ["First id", "first_trade_id"], ["Last id", "last_trade_id"], ["Revision", "revision"],
 ];
 

@@ -12,7 +12,7 @@ export class Chart {
   constructor(container, on) {
     this.container = container;
     this.on = on;
-    this.chart = createChart(container, { autoSize: true });
+    this.chart = createChart(container, { autoSize: true, layout: { attributionLogo: false } }); // its notice stands in the footer; its style element would break the CSP
     this.candles = this.chart.addSeries(CandlestickSeries, {});
     this.volume = this.chart.addSeries(HistogramSeries, { priceScaleId: "", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
@@ -137,7 +137,7 @@ export class Chart {
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const { soft, grid, line, faint, raised } = this.colours;
     this.chart.applyOptions({
-      layout: { background: { color: "transparent" }, textColor: soft, fontSize: 11, fontFamily: style.getPropertyValue("--sans"), attributionLogo: false },
+      layout: { background: { color: "transparent" }, textColor: soft, fontSize: 11, fontFamily: style.getPropertyValue("--sans") },
       grid: { vertLines: { color: grid }, horzLines: { color: grid } },
       rightPriceScale: { borderColor: line, scaleMargins: { top: 0.08, bottom: 0.2 } },
       timeScale: { borderColor: line, timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 1 },

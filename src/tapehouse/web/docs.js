@@ -39,6 +39,14 @@ function code(text) {
   return make("code", { textContent: text });
 }
 
+/** Paragraphs, with `code` set as code. */
+function prose(text) {
+  return text.split(/\n\s*\n/).map((paragraph) => {
+    const parts = paragraph.split("`").map((part, place) => (place % 2 ? code(part) : part));
+    return make("p", {}, ...parts);
+  });
+}
+
 function fieldsOf(api, schema, seen = new Set()) {
   const found = resolve(api, schema?.type === "array" ? schema.items : schema);
   if (!found.properties || seen.has(found)) return [];
@@ -98,7 +106,7 @@ function route(api, path, operation) {
   const body = operation.responses?.["200"]?.content?.["application/json"]?.schema;
   const section = make("section", { id: operation.operationId });
   section.append(make("h2", { className: "route" }, make("span", { className: "method", textContent: "GET" }), path));
-  section.append(make("p", { textContent: operation.description ?? operation.summary ?? "" }));
+  section.append(...prose(operation.description ?? operation.summary ?? ""));
   if (parameters.length) {
     const rows = parameters.map((one) => [code(one.name), typeOf(api, one.schema), limits(resolve(api, one.schema)), one.description ?? ""]);
     section.append(make("h3", { textContent: "Parameters" }), table(["Name", "Type", "Limits", "Meaning"], rows));
@@ -112,7 +120,7 @@ function draw(api) {
   const routes = Object.entries(api.paths).filter(([, methods]) => methods.get);
   const links = routes.map(([path, { get }]) => make("a", { href: `#${get.operationId}`, textContent: path }));
   document.getElementById("contents").replaceChildren(...links);
-  const intro = [make("h1", { textContent: api.info.title }), make("p", { textContent: api.info.description })];
+  const intro = [make("h1", { textContent: api.info.title }), ...prose(api.info.description)];
   document.getElementById("reference").replaceChildren(...intro, ...routes.map(([path, { get }]) => route(api, path, get)));
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }

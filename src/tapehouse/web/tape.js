@@ -77,7 +77,7 @@ export class Tape {
     const now = performance.now();
     const recent = this.arrivals.filter(([at]) => at >= now - RATE_WINDOW);
     const total = recent.reduce((sum, [, number]) => sum + number, 0);
-    const over = recent.length ? Math.max(1000, now - recent[0][0]) / 1000 : 1;
+    const over = recent.length ? Math.max(3000, now - recent[0][0]) / 1000 : 1;
     const rate = total / over;
     this.rate.textContent = `${rate >= 10 ? grouped(Math.round(rate)) : rate.toFixed(1)} trades/s`;
   }
