@@ -21,12 +21,14 @@ Answer = tuple[int, dict[str, str], object]
 
 
 class LittleExchange:
-    """`plays` holds what each WebSocket in turn does; `answers` what a REST path gives for its query."""
+    """`plays` holds what each WebSocket in turn does, `refusals` what its handshake is answered with (None accepts it);
+    `answers` what a REST path gives for its query.
+    """
 
     def __init__(self) -> None:
         self.plays: list[Play] = []
         self.answers: dict[str, Callable[[dict[str, str]], Answer]] = {}
-        self.refusals: list[Answer] = []
+        self.refusals: list[Answer | None] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.stream_paths: list[str] = []
         self.server: Server | None = None
@@ -54,7 +56,8 @@ class LittleExchange:
             known = self.answers.get(path)
             return _response(known(query) if known else (404, {}, {"code": -1, "msg": "no such path"}))
         self.stream_paths.append(request.path)
-        return _response(self.refusals.pop(0)) if self.refusals else None
+        refusal = self.refusals.pop(0) if self.refusals else None
+        return _response(refusal) if refusal else None
 
     async def converse(self, connection: ServerConnection) -> None:
         play = self.plays.pop(0) if self.plays else _stay

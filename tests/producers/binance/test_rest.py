@@ -1,7 +1,9 @@
 """REST against real servers: bytes kept, addresses in order, limits obeyed by all, refusals typed and explained."""
 
+import asyncio
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -157,6 +159,26 @@ async def test_an_answer_that_is_not_what_binance_documents_is_an_upstream_error
     exchange.answer("trades", body)
     with pytest.raises(UpstreamError, match="not what Binance documents"):
         await make_rest(exchange.rest).recent_trades("BTCUSDT")
+
+
+async def test_an_answer_that_drips_is_given_up(open_exchange, make_rest, monkeypatch):
+    monkeypatch.setattr(rest_module, "WHOLE_ANSWER_WITHIN", 0.2)
+
+    async def drip(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    dripping = await asyncio.start_server(drip, "127.0.0.1", 0)
+    good = await open_exchange()
+    good.answer("time", {"serverTime": 5})
+    port = dripping.sockets[0].getsockname()[1]
+    assert await make_rest(f"http://127.0.0.1:{port}", good.rest).server_time() == 5
+    dripping.close()
 
 
 async def test_an_answer_beyond_the_bound_is_refused(exchange, make_rest, monkeypatch):

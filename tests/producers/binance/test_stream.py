@@ -226,7 +226,9 @@ async def test_a_server_that_refuses_for_ever_is_not_hammered(exchange, reading,
     assert len(exchange.stream_paths) == 240
 
 
-async def test_a_symbol_whose_klines_stay_away_is_told_as_stalled(exchange, reading, make_shard, eventually):
+async def test_a_symbol_whose_klines_stay_away_is_told_and_gets_one_new_connection(
+    exchange, reading, make_shard, eventually
+):
     kline = json.dumps({"stream": "ethusdt@kline_1m", "data": {"e": "kline", "s": "ETHUSDT", "pad": "x" * 300}})
 
     async def play(connection):
@@ -234,10 +236,32 @@ async def test_a_symbol_whose_klines_stay_away_is_told_as_stalled(exchange, read
             await connection.send(kline)
             await asyncio.sleep(0.01)
 
-    exchange.plays.append(play)
-    shard = make_shard(exchange.ws, symbols=("BTCUSDT", "ETHUSDT"), stalled_after=0.5)
+    exchange.plays += [play] * 5
+    shard = make_shard(exchange.ws, symbols=("BTCUSDT", "ETHUSDT"), stalled_after=0.2)
     async with running(shard, reading):
-        await eventually(lambda: shard.status().stalled == ("BTCUSDT",))
+        await eventually(lambda: len(exchange.stream_paths) == 2)
+        for _ in range(3):
+            await eventually(lambda: shard.status().stalled == ("BTCUSDT",))
+            await asyncio.sleep(0.2)
+    assert len(exchange.stream_paths) == 2
+
+
+async def test_a_connection_that_delivers_counts_as_open_while_its_successor_is_refused(
+    exchange, reading, trade, make_shard, eventually
+):
+    async def play(connection):
+        await connection.send('{"e":"serverShutdown"}')
+        while True:
+            await connection.send(trade(1))
+            await asyncio.sleep(0.01)
+
+    exchange.plays.append(play)
+    exchange.refusals = [None] + [(500, {}, {})] * 1000
+    shard, states = make_shard(exchange.ws), set()
+    async with running(shard, reading):
+        await eventually(lambda: shard.status().connected)
+        await eventually(lambda: states.add(shard.status().state) or shard.status().attempts > 3)
+    assert states == {"open"}
 
 
 async def test_frames_that_are_anything_at_all_pass_through(exchange, reading, make_shard):

@@ -25,6 +25,8 @@ ROWS_AT_MOST = 1000
 """Rows of one answer; Binance gives no more."""
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes; the whole of exchangeInfo is some 15 MB, everything else below one."""
+WHOLE_ANSWER_WITHIN = 60.0
+"""Seconds for one answer from the request to its last byte, however slowly it drips."""
 NOT_OFFERED_FOR = 3600.0
 """Seconds an address that lacks a path is not asked for it again."""
 _WEIGHTS = {"time": 1, "exchangeInfo": 20, "aggTrades": 4, "historicalTrades": 25, "trades": 25, "klines": 2}
@@ -148,7 +150,7 @@ class BinanceRest:
             await self._spend(path, patience)
             try:
                 answer, body = await self._ask(endpoint, path, query)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, TimeoutError) as error:
                 self.endpoints.failed(endpoint, monotonic(), NETWORK_PAUSE)
                 failure = _unreachable(endpoint, error)
                 continue
@@ -170,7 +172,10 @@ class BinanceRest:
     async def _ask(self, endpoint: str, path: str, query: dict[str, str | int]) -> tuple[httpx.Response, bytes]:
         used: int | None = None
         try:
-            async with self._client.stream("GET", f"{endpoint}/api/v3/{path}", params=query) as answer:
+            async with (
+                asyncio.timeout(WHOLE_ANSWER_WITHIN),
+                self._client.stream("GET", f"{endpoint}/api/v3/{path}", params=query) as answer,
+            ):
                 told = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
                 used = int(told) if told.isdigit() else None
                 return answer, await _read(answer)
@@ -238,7 +243,7 @@ def _not_understood(what: str, error: Exception) -> UpstreamError:
     return UpstreamError(f"the answer of {what} is not what Binance documents: {error}")
 
 
-def _unreachable(endpoint: str, error: httpx.HTTPError) -> UpstreamError:
-    kind = "timeout" if isinstance(error, httpx.TimeoutException) else "network"
+def _unreachable(endpoint: str, error: httpx.HTTPError | TimeoutError) -> UpstreamError:
+    kind = "timeout" if isinstance(error, httpx.TimeoutException | TimeoutError) else "network"
     telemetry.rest_errors.labels(kind).inc()
     return UpstreamError(f"{endpoint}: {kind}: {error or type(error).__name__}")

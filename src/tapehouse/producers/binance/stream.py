@@ -28,7 +28,7 @@ SHORTEST_TRADE, LONGEST_TRADE = 128, 230
 """Bytes of a trade's frame; others (klines, farewells, surprises) are rare enough to be looked into here."""
 
 State = Literal["connecting", "open", "backing_off"]
-Cause = Literal["closed", "idle", "roll_over", "server_shutdown"]
+Cause = Literal["closed", "idle", "stalled", "roll_over", "server_shutdown"]
 
 log = structlog.get_logger(__name__)
 
@@ -106,19 +106,23 @@ class Shard:
         self._pace = pace or Pace()
         self._state: State = "connecting"
         self._since = 0
+        self._delivering = 0
         self._attempts = 0
         self._failures = 0
         self._last_error = ""
         self._session: _Session | None = None
         self._last_message_at = 0
         self._kline_seen_at: dict[str, float] = {}
+        self._renewed_for: set[str] = set()
         self._received = telemetry.messages_received.labels("binance")
 
     async def run(self, tape: Tape) -> None:
         """Deliver to the tape until cancelled."""
+        self._since = self._clock.now()
         telemetry.connections.labels("binance", self._state).inc()
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew_when_stalled(), name=f"binance watch {self.name}")
                 await self._keep_delivering(group, tape)
         finally:
             telemetry.connections.labels("binance", self._state).dec()
@@ -173,13 +177,15 @@ class Shard:
 
     async def _back_off(self) -> None:
         if wait := self._pace.backoff.wait(self._failures):
-            self._enter("backing_off")
+            if not self._delivering:
+                self._enter("backing_off")
             await asyncio.sleep(wait)
-            self._enter("connecting")
+            if not self._delivering:
+                self._enter("connecting")
 
     def _start(self, group: asyncio.TaskGroup, tape: Tape, session: _Session) -> _Session:
         self._session = session
-        self._since = self._clock.now()
+        self._delivering += 1
         self._kline_seen_at = dict.fromkeys(self.symbols, monotonic())
         self._enter("open")
         group.create_task(self._deliver(session, tape), name=f"binance stream {self.name}")
@@ -201,6 +207,19 @@ class Shard:
             roll_over.cancel()
             session.ended.set()
             session.connection.abort()
+            self._delivering -= 1
+            if not self._delivering:
+                self._enter("connecting")
+
+    async def _renew_when_stalled(self) -> None:
+        """Take a new connection for streams that fell silent alone; once for each: a halted pair is silent too."""
+        while True:
+            await asyncio.sleep(self._pace.stalled_after / 2)
+            fresh = set(self.stalled()) - self._renewed_for
+            if fresh and self._session:
+                log.warning("streams_stalled", connection=self.name, count=len(fresh), symbols=sorted(fresh)[:10])
+                self._renewed_for |= fresh
+                self._session.want_successor("stalled")
 
     def _look_into_rare_frames(self, frames: Sequence[bytes], session: _Session) -> None:
         for frame in [each for each in frames if not SHORTEST_TRADE <= len(each) <= LONGEST_TRADE]:
@@ -214,6 +233,7 @@ class Shard:
         symbol, _, kind = envelope.stream.partition("@")
         if kind == "kline_1m" and (symbol := symbol.upper()) in self._kline_seen_at:
             self._kline_seen_at[symbol] = monotonic()
+            self._renewed_for.discard(symbol)
 
     def _note_end(self, session: _Session) -> None:
         telemetry.reconnects.labels("binance", session.cause).inc()
@@ -228,7 +248,6 @@ class Shard:
             frames=connection.frames_received,
         )
         if session.ended.is_set():
-            self._enter("connecting")
             self._last_error = _why(session, self._pace)
             self._failures += 1
         if monotonic() - session.opened_at >= self._pace.stable_after:
@@ -257,6 +276,9 @@ class Shard:
             session.connection.abort()
 
     def _enter(self, state: State) -> None:
+        if state == self._state:
+            return
+        self._since = self._clock.now()
         telemetry.connections.labels("binance", self._state).dec()
         telemetry.connections.labels("binance", state).inc()
         self._state = state
