@@ -7,7 +7,7 @@ of them ends the platform loudly, and the next start goes on from what is commit
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import structlog
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.ports import Lake, Source
+from tapehouse.streaming.backfill import Past
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.rows import to_time
@@ -35,8 +36,8 @@ DISPUTES_EVERY = 1.0
 log = structlog.get_logger(__name__)
 
 
-class LiveSource(Source, Oracle, Protocol):
-    """A source that repairs, tells klines and can be let go."""
+class LiveSource(Source, Oracle, Past, Protocol):
+    """A source that repairs, tells klines and the past, and can be let go."""
 
     async def close(self) -> None:
         """Let connections go."""
@@ -51,6 +52,8 @@ class Parts(msgspec.Struct):
     lake: Lake
     maintenance: Maintenance
     serve: Callable[[], Coroutine[Any, Any, None]]
+    past: Mapping[str, int]
+    """Symbols whose past is to be fetched, and from when (microseconds)."""
     now: Callable[[], int]
 
 
@@ -64,6 +67,7 @@ async def run(parts: Parts) -> None:
                 parts.source.run(parts.tape),
                 RepairDesk(parts.engine.holes.all, parts.source, parts.tape).run(),
                 settle_disputes(parts),
+                fetch_past(parts),
                 parts.serve(),
                 folding.watch(),
                 maintaining.watch(),
@@ -109,6 +113,16 @@ async def settle_disputes(parts: Parts) -> None:
                 log.warning("dispute_waits", symbol=check.symbol, why=str(error))
                 parts.engine.disputes.append(check)
                 break
+
+
+async def fetch_past(parts: Parts) -> None:
+    """Bring the trades from before the start, one symbol after the other, over the same tape."""
+    for symbol, start in parts.past.items():
+        try:
+            async for batch, _ in parts.source.history(symbol, start, parts.now()):
+                await parts.tape.append(batch)
+        except TapehouseError as error:
+            log.warning("past_not_fetched", symbol=symbol, why=str(error), what_to_do="tapehouse backfill brings it")
 
 
 class Stage:

@@ -18,7 +18,7 @@ from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.lock import writing_lock
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.market.windows import DAY
+from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
@@ -27,7 +27,7 @@ from tapehouse.settings import Settings
 from tapehouse.streaming.backfill import Backfill
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.rebuild import newest_known, rebuild, revisions
-from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.recovery import Recovered, recover
 from tapehouse.streaming.rows import silver_candles, to_microseconds, to_time
 from tapehouse.streaming.verification import klines_between, tally, verify
 from tapehouse.streaming.view import LiveView
@@ -36,6 +36,9 @@ from tapehouse.tape.local import LocalTape
 DEMO = Path("data/demo")
 REBUILD = "rebuild"
 """The writer under whose name a rebuild commits."""
+DEMO_HOURS = 0.25
+"""Hours of the past that the demo begins with, so that there is something to see."""
+HOUR = 60 * MINUTE
 DEMO_RATE = 60.0
 """Trades a second of the demo, over all symbols."""
 
@@ -65,7 +68,16 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
         maintenance=Maintenance(lake),
         serve=lambda: serve(app, settings.api_host, settings.api_port, _announce(settings)),
         now=clock.now,
+        past=_past(settings, recovered, clock.now()),
     )
+
+
+def _past(settings: Settings, recovered: Recovered, now: int) -> dict[str, int]:
+    """Return the symbols of which nothing is held, and the time from which to fetch them."""
+    if not settings.backfill_hours:
+        return {}
+    start = now - int(settings.backfill_hours * HOUR)
+    return {symbol: start for symbol, ledger in recovered.ledgers.items() if not ledger.coverage.held}
 
 
 def open_lake(settings: Settings) -> DeltaLake:
@@ -126,6 +138,7 @@ async def _demo(settings: Settings) -> AsyncIterator[Settings]:
                 "binance_ws_url": (exchange.ws_url,),
                 "binance_rest_url": (exchange.rest_url,),
                 "binance_archive_url": exchange.rest_url,
+                "backfill_hours": DEMO_HOURS,
             }
         )
 
