@@ -120,6 +120,7 @@ async def test_a_symbol_that_does_not_exist_is_explained(exchange, reading, make
 
 
 async def test_the_status_tells_the_clock_offset_and_the_weight(exchange, reading, make_source, eventually):
+    exchange.answer("exchangeInfo", listing(BTCUSDT="TRADING"))
     exchange.answer("time", {"serverTime": 0}, **{"X-MBX-USED-WEIGHT-1M": "41"})
     source = make_source("BTCUSDT")
     assert source.status().clock_offset is None
