@@ -150,7 +150,7 @@ class Market:
 
 
 @contextmanager
-def serving(market: Market, **settings: object) -> Iterator[str]:
+def serving(market: Market, *, port: int = 0, **settings: object) -> Iterator[str]:
     """Run the real server in a thread of its own; gives its address."""
     app = create_app(market.view, market.lake, market.status, Settings(**settings))
     ready = threading.Event()
@@ -162,7 +162,7 @@ def serving(market: Market, **settings: object) -> Iterator[str]:
 
     async def run() -> None:
         found["task"], found["loop"] = asyncio.current_task(), asyncio.get_running_loop()
-        await serve(app, "127.0.0.1", 0, on_ready)
+        await serve(app, "127.0.0.1", port, on_ready)
 
     def in_thread() -> None:
         try:

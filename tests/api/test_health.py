@@ -8,11 +8,11 @@ def test_all_is_well_when_the_feed_is_fresh_and_everything_held(market, api):
     market.tell(market.trade("1"))
     market.commit()
     report = api.get("/health").json()
-    assert ("ok", []) == (report["status"], report["reasons"])
+    assert (report["status"], report["reasons"]) == ("ok", [])
     source = report["sources"]["binance"]
-    assert ("connected", 0, 0) == (source["state"], source["gaps"], source["missing_trades"])
+    assert (source["state"], source["gaps"], source["missing_trades"]) == ("connected", 0, 0)
     assert source["freshness_seconds"] < 10
-    assert 0.012 == source["clock_offset_seconds"]
+    assert source["clock_offset_seconds"] == 0.012
     assert source["connections"][0]["last_message_at"].endswith("Z")
 
 
@@ -20,21 +20,21 @@ def test_it_is_200_and_failing_while_the_feed_is_cut(market, api):
     market.tell(market.trade("1"))
     market.connected, market.error = False, "connection reset"
     answer = api.get("/health")
-    assert (200, "failing") == (answer.status_code, answer.json()["status"])
+    assert (answer.status_code, answer.json()["status"]) == (200, "failing")
     assert "binance is cut (connection reset)" in answer.json()["reasons"][0]
 
 
 def test_a_feed_that_never_connected_is_connecting_and_not_cut(market, api):
     market.connected = False
     report = api.get("/health").json()
-    assert ("degraded", "connecting") == (report["status"], report["sources"]["binance"]["state"])
+    assert (report["status"], report["sources"]["binance"]["state"]) == ("degraded", "connecting")
 
 
 def test_a_connected_feed_that_says_nothing_is_silent(market, api):
     market.tell(market.trade("1"))
     market.heard_at -= int((health.SILENT_AFTER + 1) * 1e6)
     report = api.get("/health").json()
-    assert ("failing", "silent") == (report["status"], report["sources"]["binance"]["state"])
+    assert (report["status"], report["sources"]["binance"]["state"]) == ("failing", "silent")
 
 
 def test_missing_trades_are_counted_and_said(market, api):
@@ -43,9 +43,9 @@ def test_missing_trades_are_counted_and_said(market, api):
     market.tell(market.trade("2"))
     market.commit()
     report = api.get("/health").json()
-    assert "degraded" == report["status"]
+    assert report["status"] == "degraded"
     assert "BTCUSDT: 3 trades missing, 1 holes; they are being fetched." in report["reasons"]
-    assert (3, 1) == tuple(report["symbols"]["BTCUSDT"][name] for name in ("missing_trades", "holes"))
+    assert tuple(report["symbols"]["BTCUSDT"][name] for name in ("missing_trades", "holes")) == (3, 1)
 
 
 def test_windows_that_are_over_and_not_proved_are_said(market, api):
@@ -54,7 +54,7 @@ def test_windows_that_are_over_and_not_proved_are_said(market, api):
     market.ledgers["BTCUSDT"].horizon = start + 2 * MINUTE
     market.settle([])
     report = api.get("/health").json()
-    assert 1 == report["symbols"]["BTCUSDT"]["windows_overdue"]
+    assert report["symbols"]["BTCUSDT"]["windows_overdue"] == 1
     assert any("over and not proved" in reason for reason in report["reasons"])
 
 
@@ -62,7 +62,7 @@ def test_a_candle_that_differs_from_the_exchange_is_said(market, api):
     market.checked["BTCUSDT"], market.differing["BTCUSDT"] = 5, 1
     market.tell(market.trade("1"))
     report = api.get("/health").json()
-    assert (5, 4) == tuple(report["symbols"]["BTCUSDT"][name] for name in ("checked_candles", "agreeing_candles"))
+    assert tuple(report["symbols"]["BTCUSDT"][name] for name in ("checked_candles", "agreeing_candles")) == (5, 4)
     assert any("1 candles differ" in reason for reason in report["reasons"])
 
 
@@ -70,5 +70,5 @@ def test_data_that_stays_uncommitted_is_trouble(market):
     market.tell(market.trade("1"))
     later = market.heard_at + int((health.COMMIT_LATE_AFTER + 1) * 1e6)
     report = health.report(health.take(market.view, [], later), market.view.symbols())
-    assert "failing" == report["status"]
+    assert report["status"] == "failing"
     assert "not committed" in report["reasons"][0]

@@ -22,7 +22,7 @@ async def test_the_server_takes_a_free_port_tells_it_and_ends_when_cancelled(mar
     serving = asyncio.create_task(serve(app, "127.0.0.1", 0, lambda *place: ready.set_result(place)))
     host, port = await asyncio.wait_for(ready, PATIENCE)
     async with httpx.AsyncClient() as client:
-        assert 200 == (await client.get(f"http://{host}:{port}/health")).status_code
+        assert (await client.get(f"http://{host}:{port}/health")).status_code == 200
     serving.cancel()
     await asyncio.wait_for(asyncio.wait({serving}), PATIENCE)
     assert serving.cancelled()
@@ -56,9 +56,9 @@ async def test_only_so_many_reads_wait_and_a_place_is_free_again_afterwards(monk
     await asyncio.sleep(0)
     with pytest.raises(ProblemError) as busy:
         await pool.run(slow.wait, PATIENCE)
-    assert 503 == busy.value.status
+    assert busy.value.status == 503
     slow.set()
-    assert [True] * 3 == await asyncio.gather(*waiting)
+    assert await asyncio.gather(*waiting) == [True] * 3
     assert await pool.run(slow.wait, PATIENCE)
     pool.close()
 
@@ -68,6 +68,6 @@ async def test_a_read_that_takes_too_long_is_given_up(monkeypatch):
     slow, pool = threading.Event(), Reads()
     with pytest.raises(ProblemError) as busy:
         await pool.run(slow.wait, PATIENCE)
-    assert (503, "too-busy") == (busy.value.status, busy.value.kind)
+    assert (busy.value.status, busy.value.kind) == (503, "too-busy")
     slow.set()
     pool.close()

@@ -41,9 +41,9 @@ def test_latest_prices_have_one_entry_a_symbol_with_every_digit(market, api):
 
 def test_latest_prices_move_with_the_next_trade_and_leave_out_what_never_traded(market, api):
     market.tell(market.trade("1"))
-    assert [1] == [entry["price"] for entry in api.get("/prices/latest").json()["prices"]]
+    assert [entry["price"] for entry in api.get("/prices/latest").json()["prices"]] == [1]
     market.tell(market.trade("2"))
-    assert [2] == [entry["price"] for entry in api.get("/prices/latest").json()["prices"]]
+    assert [entry["price"] for entry in api.get("/prices/latest").json()["prices"]] == [2]
 
 
 def test_numbers_have_no_exponent_and_no_trailing_zeros(market, api):
@@ -58,21 +58,21 @@ def test_trades_come_from_lake_and_memory_together_each_once_newest_last(market,
     market.commit()
     market.tell(market.trade("6"))
     answer = exactly(api.get("/prices/btcusdt"))
-    assert [1, 2, 3, 4, 5, 6] == [trade["price"] for trade in answer["trades"]]
-    assert ("BTCUSDT", 6) == (answer["symbol"], answer["count"])
+    assert [trade["price"] for trade in answer["trades"]] == [1, 2, 3, 4, 5, 6]
+    assert (answer["symbol"], answer["count"]) == ("BTCUSDT", 6)
 
 
 def test_limit_gives_the_last_trades(market, api):
     market.tell(*[market.trade(str(price)) for price in range(1, 6)])
-    assert [4, 5] == [trade["price"] for trade in api.get("/prices/BTCUSDT?limit=2").json()["trades"]]
+    assert [trade["price"] for trade in api.get("/prices/BTCUSDT?limit=2").json()["trades"]] == [4, 5]
 
 
 def test_hours_leave_older_trades_out(market, api, start):
     hour = 60 * MINUTE
     market.tell(market.trade("1", at=start - 2 * hour), market.trade("2", at=start))
     market.commit()
-    assert [2] == [trade["price"] for trade in api.get("/prices/BTCUSDT?hours=1").json()["trades"]]
-    assert [1, 2] == [trade["price"] for trade in api.get("/prices/BTCUSDT?hours=2.5").json()["trades"]]
+    assert [trade["price"] for trade in api.get("/prices/BTCUSDT?hours=1").json()["trades"]] == [2]
+    assert [trade["price"] for trade in api.get("/prices/BTCUSDT?hours=2.5").json()["trades"]] == [1, 2]
 
 
 def test_a_candle_is_exact_to_the_last_digit(market, api, start):
@@ -89,15 +89,15 @@ def test_a_candle_is_exact_to_the_last_digit(market, api, start):
         candle["taker_buy_quote_volume"],
     )
     assert (quote / candle["volume"]).quantize(Decimal("1e-8")) == candle["vwap"]
-    assert ("open", 0, None) == (candle["state"], candle["revision"], candle["known_at"])
+    assert (candle["state"], candle["revision"], candle["known_at"]) == ("open", 0, None)
 
 
 def test_candles_without_bounds_are_the_last_windows_with_the_open_one(market, api, start):
     for minute in range(5):
         market.tell(market.trade(str(100 + minute), at=start + minute * MINUTE))
     answer = api.get("/ohlc/BTCUSDT?limit=3").json()
-    assert [102, 103, 104] == [candle["close"] for candle in answer["candles"]]
-    assert "open" == answer["candles"][-1]["state"]
+    assert [candle["close"] for candle in answer["candles"]] == [102, 103, 104]
+    assert answer["candles"][-1]["state"] == "open"
     assert iso(start + 4 * MINUTE) == answer["candles"][-1]["opened_at"]
 
 
@@ -106,7 +106,7 @@ def test_bounds_are_from_start_up_to_but_not_with_end(market, api, start):
         market.tell(market.trade(str(100 + minute), at=start + minute * MINUTE))
     market.commit()
     bounds = {"start": iso(start + MINUTE), "end": iso(start + 3 * MINUTE)}
-    assert [101, 102] == [candle["close"] for candle in api.get("/ohlc/BTCUSDT", params=bounds).json()["candles"]]
+    assert [candle["close"] for candle in api.get("/ohlc/BTCUSDT", params=bounds).json()["candles"]] == [101, 102]
 
 
 def test_a_range_longer_than_the_limit_is_read_on_from_next_start(market, api, start):
@@ -118,7 +118,7 @@ def test_a_range_longer_than_the_limit_is_read_on_from_next_start(market, api, s
         answer = api.get("/ohlc/BTCUSDT", params={"start": next_start, "limit": 2}).json()
         closes += [candle["close"] for candle in answer["candles"]]
         next_start = answer["next_start"]
-    assert [100, 101, 102, 103, 104] == closes
+    assert closes == [100, 101, 102, 103, 104]
 
 
 def test_a_window_over_a_hole_is_a_gap_and_an_empty_one_quiet(market, api, start):
@@ -128,8 +128,8 @@ def test_a_window_over_a_hole_is_a_gap_and_an_empty_one_quiet(market, api, start
     market.tell(market.trade("102", at=start + MINUTE + 1), market.trade("103", at=start + 3 * MINUTE))
     market.commit()
     candles = api.get("/ohlc/BTCUSDT").json()["candles"]
-    assert ["gap", "gap", "quiet", "open"] == [candle["state"] for candle in candles]
-    assert (102, 0, None) == tuple(candles[2][name] for name in ("close", "trades", "first_trade_id"))
+    assert [candle["state"] for candle in candles] == ["gap", "gap", "quiet", "open"]
+    assert tuple(candles[2][name] for name in ("close", "trades", "first_trade_id")) == (102, 0, None)
 
 
 def test_as_of_gives_the_revision_known_then(market, api, start):
@@ -142,7 +142,7 @@ def test_as_of_gives_the_revision_known_then(market, api, start):
     market.commit()
     then = api.get("/ohlc/BTCUSDT", params={"as_of": before.isoformat()}).json()["candles"]
     now = api.get("/ohlc/BTCUSDT").json()["candles"]
-    assert (101, 999) == (then[1]["high"], now[1]["high"])
+    assert (then[1]["high"], now[1]["high"]) == (101, 999)
     assert then[1]["revision"] < now[1]["revision"]
     assert "open" not in {candle["state"] for candle in then}
 
@@ -160,8 +160,8 @@ def test_coverage_lists_what_is_held_and_what_is_missing(market, api):
     market.tell(market.trade("3"))
     market.commit()
     answer = api.get("/coverage/BTCUSDT").json()
-    assert [(1, 2, "held"), (3, 5, "missing"), (6, 6, "held")] == [tuple(part.values()) for part in answer["ranges"]]
-    assert (1, 6, 3) == tuple(answer[name] for name in ("first_trade_id", "last_trade_id", "missing_trades"))
+    assert [tuple(part.values()) for part in answer["ranges"]] == [(1, 2, "held"), (3, 5, "missing"), (6, 6, "held")]
+    assert tuple(answer[name] for name in ("first_trade_id", "last_trade_id", "missing_trades")) == (1, 6, 3)
 
 
 def test_coverage_counts_the_candles_verified(market, api, start):
@@ -169,13 +169,13 @@ def test_coverage_counts_the_candles_verified(market, api, start):
     market.tell(market.trade("3", at=start + 2 * MINUTE))
     market.tell_kline(start + MINUTE)
     answer = api.get("/coverage/BTCUSDT").json()
-    assert (1, 1) == (answer["checked_candles"], answer["agreeing_candles"])
+    assert (answer["checked_candles"], answer["agreeing_candles"]) == (1, 1)
 
 
 @pytest.mark.parametrize("path", ["/prices/NOPEUSDT", "/ohlc/NOPEUSDT", "/coverage/NOPEUSDT"])
 def test_an_unknown_symbol_is_a_404_that_names_the_known_ones(api, path):
     answer = api.get(path)
-    assert (404, PROBLEM) == (answer.status_code, answer.headers["content-type"])
+    assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
     body = answer.json()
     assert {"type", "title", "status", "detail"} == set(body)
     assert "BTCUSDT, ETHUSDT" in body["detail"]
@@ -184,7 +184,7 @@ def test_an_unknown_symbol_is_a_404_that_names_the_known_ones(api, path):
 @pytest.mark.parametrize("path", ["/nothing", "/web/nothing.js", "/web/../settings.py", "/prices"])
 def test_an_unknown_path_is_a_404_problem(api, path):
     answer = api.get(path)
-    assert (404, PROBLEM) == (answer.status_code, answer.headers["content-type"])
+    assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_an_unknown_path_is_a_404_problem(api, path):
 )
 def test_an_unusable_parameter_is_a_422_that_names_it(api, path, named):
     answer = api.get(path)
-    assert (422, PROBLEM) == (answer.status_code, answer.headers["content-type"])
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
     assert named in answer.json()["detail"]
 
 
@@ -217,12 +217,12 @@ def test_a_time_can_be_a_day_a_time_with_its_zone_or_milliseconds(market, api, t
     market.tell(market.trade("1", at=day - MINUTE), market.trade("2", at=day), market.trade("3", at=day + MINUTE))
     market.commit()
     (before,) = api.get(f"/ohlc/BTCUSDT?end={text}").json()["candles"]
-    assert 1 == before["close"]
+    assert before["close"] == 1
 
 
 def test_a_wrong_method_is_a_405_problem(api):
     answer = api.post("/prices/latest")
-    assert (405, PROBLEM) == (answer.status_code, answer.headers["content-type"])
+    assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
 
 
 def test_what_the_lake_refuses_is_a_503_problem_that_says_when_to_ask_again(market, api, tmp_path):
@@ -231,8 +231,8 @@ def test_what_the_lake_refuses_is_a_503_problem_that_says_when_to_ask_again(mark
     for file in (tmp_path / "lake").rglob("*.parquet"):
         file.write_bytes(b"not parquet")
     answer = api.get("/prices/BTCUSDT")
-    assert (503, PROBLEM) == (answer.status_code, answer.headers["content-type"])
-    assert "5" == answer.headers["retry-after"]
+    assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+    assert answer.headers["retry-after"] == "5"
 
 
 def test_metrics_are_in_prometheus_text(api):
@@ -253,4 +253,4 @@ def test_every_route_is_described_and_the_description_needs_no_network(api):
 def test_a_first_hour_of_candles_is_not_older_than_asked(market, api, start):
     market.tell(market.trade("1", at=start))
     future = datetime.now(UTC) + timedelta(days=1)
-    assert [] == api.get("/ohlc/BTCUSDT", params={"start": future.isoformat()}).json()["candles"]
+    assert api.get("/ohlc/BTCUSDT", params={"start": future.isoformat()}).json()["candles"] == []

@@ -48,7 +48,7 @@ def test_a_closed_candle_is_final_once_the_watermark_has_passed_it(state, past_t
 def test_a_quiet_candle_is_flat_and_has_no_ids():
     row = CandleRow("BTCUSDT", "1m", OPENED, None, 250_000_000, "quiet", 1, OPENED)
     fields = candle_fields(row, as_text, 0)
-    assert ["2.5"] * 4 == [fields[name] for name in ("open", "high", "low", "close")]
+    assert [fields[name] for name in ("open", "high", "low", "close")] == ["2.5"] * 4
     assert (fields["volume"], fields["trades"], fields["first_trade_id"], fields["vwap"]) == ("0", 0, None, None)
 
 

@@ -36,7 +36,8 @@ def traded(market):
     return market
 
 
-def test_the_chart_is_drawn_with_the_price_and_the_tape(traded, address, page: Page):
+@pytest.mark.usefixtures("traded")
+def test_the_chart_is_drawn_with_the_price_and_the_tape(address, page: Page):
     page.goto(address)
     expect(page.locator("#price")).to_have_text("65,065.00")
     expect(page.locator("#tape tr")).to_have_count(20)
@@ -126,20 +127,24 @@ def test_choosing_a_symbol_and_an_interval_shows_theirs(traded, address, page: P
     expect(page.locator('#candle [data-field="close"]')).to_have_text("3,400.25")
 
 
-def test_a_lost_server_is_shown_and_come_back_to(traded, address, page: Page):
-    page.goto(address)
-    expect(page.locator("#link")).to_have_text("Live")
-    page.context.set_offline(True)
-    page.evaluate("() => dispatchEvent(new Event('offline'))")
-    page.route("**/coverage/*", lambda route: route.abort())
-    traded.tell(traded.trade("65001"))
-    page.context.set_offline(False)
-    expect(page.locator("#price")).to_have_text("65,001.00")
+def test_a_lost_server_is_shown_and_come_back_to(traded, serving, page: Page):
+    with serving(traded) as address:
+        page.goto(address)
+        expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#alarm")).to_contain_text("CONNECTION LOST")
+    expect(page.locator("#fresh")).to_have_attribute("data-state", "bad")
+    traded.tell(traded.trade("65002"))
+    with serving(traded, port=int(address.rpartition(":")[2])):
+        expect(page.locator("#price")).to_have_text("65,002.00")
+        expect(page.locator("#alarm")).to_be_hidden()
+        expect(page.locator("#link")).to_have_text("Live")
+    page.complaints[:] = [said for said in page.complaints if "ERR_CONNECTION_REFUSED" not in said]
 
 
+@pytest.mark.usefixtures("traded")
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_nothing_sticks_out_of_a_phone_or_a_desk(traded, address, page: Page, width, scheme):
+def test_nothing_sticks_out_of_a_phone_or_a_desk(address, page: Page, width, scheme):
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
     page.goto(address)
@@ -148,7 +153,8 @@ def test_nothing_sticks_out_of_a_phone_or_a_desk(traded, address, page: Page, wi
     page.wait_for_function(f"() => !({BLANK})()")
 
 
-def test_the_documentation_works_without_a_network_and_answers(traded, address, page: Page):
+@pytest.mark.usefixtures("traded")
+def test_the_documentation_works_without_a_network_and_answers(address, page: Page):
     page.goto(address + "/docs")
     expect(page.locator("#reference section")).to_have_count(6)
     route = page.locator("section", has_text="/prices/latest").first

@@ -40,6 +40,7 @@ class Client:
         self._held = False
         self._missed = False
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
 
     def hold(self, wanted: Subscribe) -> None:
         """Change what is wanted; until `release`, what happens is only remembered as having happened."""
@@ -83,7 +84,12 @@ class Client:
         """Put an answer to the client itself into the outbox: never skipped, as each answers one message of its own."""
         self._outbox.append(message)
         self._characters += len(message)
+        self._idle.clear()
         self._wake.set()
+
+    async def written(self) -> None:
+        """Wait until everything was sent that was put into the outbox."""
+        await self._idle.wait()
 
     async def write(self) -> None:
         """Send what is in the outbox for as long as the client is there."""
@@ -92,6 +98,7 @@ class Client:
             message = self._next()
             if message is None:
                 self._wake.clear()
+                self._idle.set()
                 continue
             try:
                 await asyncio.wait_for(self._socket.send_text(message), LONGEST_SEND)

@@ -84,6 +84,7 @@ class LiveSocket:
             except (msgspec.DecodeError, ProblemError) as mistake:
                 return mistake
             await self._subscribe(client, wanted)
+            await client.written()
 
     def _read(self, received: Message) -> Subscribe:
         if received["type"] == "websocket.disconnect":

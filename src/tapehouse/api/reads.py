@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import polars as pl
@@ -34,7 +35,7 @@ class Reads:
         if self._inside >= MOST_WAITING:
             raise _busy(f"{MOST_WAITING} reads are waiting already.")
         self._inside += 1
-        reading = self._pool.submit(_attempt, read, *args, **kwargs)
+        reading = self._pool.submit(_attempt, partial(read, *args, **kwargs))
         reading.add_done_callback(self._finished(asyncio.get_running_loop()))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(reading), LONGEST)
@@ -56,9 +57,9 @@ class Reads:
         self._inside -= 1
 
 
-def _attempt(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def _attempt(read: Callable[[], R]) -> R:
     try:
-        return read(*args, **kwargs)
+        return read()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LakeError(f"A table cannot be read: {error}") from error
 

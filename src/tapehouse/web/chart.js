@@ -31,6 +31,7 @@ export class Chart {
     });
     this.container.addEventListener("keydown", (event) => this.#walk(event));
     this.container.addEventListener("blur", () => this.#leave());
+    this.container.addEventListener("pointermove", () => (this.walking = null));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
   }
 
@@ -38,6 +39,7 @@ export class Chart {
     this.rows = new Map();
     this.times = [];
     this.walking = null;
+    this.shown = null;
     this.places = 2;
     this.#redraw();
   }
@@ -55,11 +57,12 @@ export class Chart {
     this.clear();
     this.merge(rows);
     const last = this.times.length;
-    this.chart.timeScale().setVisibleLogicalRange({ from: last - this.#fitting(), to: last + 4 });
+    this.chart.timeScale().setVisibleLogicalRange({ from: last - this.#fitting(), to: last + 3 });
   }
 
   #fitting() {
-    return Math.min(SHOWN_FIRST, Math.max(40, Math.floor(this.container.clientWidth / 8)));
+    const room = Math.min(SHOWN_FIRST, Math.floor(this.container.clientWidth / 8));
+    return Math.min(room, Math.max(this.times.length, 40));
   }
 
   /** Take many rows, in place of those of the same window. */
@@ -81,6 +84,7 @@ export class Chart {
     this.candles.update(this.#candle(time), past);
     this.volume.update(this.#bar(time), past);
     if (past || !known || row.state !== known.state) this.#mark();
+    if (time === this.shown) this.#show(time);
   }
 
   #keep(row) {
@@ -149,9 +153,14 @@ export class Chart {
   }
 
   #hover(at) {
-    const row = at.time === undefined ? null : this.rows.get(at.time);
-    const x = row ? this.chart.timeScale().timeToCoordinate(at.time) : 0;
-    this.on.hover(row ?? null, x < this.container.clientWidth / 2);
+    if (this.walking === null) this.#show(this.rows.has(at.time) ? at.time : null);
+  }
+
+  /** Tell which candle is looked at; `time` null for none. */
+  #show(time) {
+    this.shown = time;
+    const x = time === null ? 0 : this.chart.timeScale().timeToCoordinate(time);
+    this.on.hover(time === null ? null : this.rows.get(time), x < this.container.clientWidth / 2);
   }
 
   #walk(event) {
@@ -160,15 +169,15 @@ export class Chart {
     if (!step || !this.times.length) return;
     event.preventDefault();
     const last = this.times.length - 1;
-    const from = this.walking ?? last + 1;
-    this.walking = Math.min(last, Math.max(0, from + step));
+    this.walking = Math.min(last, Math.max(0, (this.walking ?? last + 1) + step));
     const time = this.times[this.walking];
     this.chart.setCrosshairPosition(Number(this.rows.get(time).close ?? 0), time, this.candles);
+    this.#show(time);
   }
 
   #leave() {
     this.walking = null;
     this.chart.clearCrosshairPosition();
-    this.on.hover(null, false);
+    this.#show(null);
   }
 }

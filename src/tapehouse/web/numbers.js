@@ -42,7 +42,8 @@ export function changeBetween(before, after) {
 
 /** "2026-01-02T03:04:05.678901Z" -> "03:04:05.678" */
 export function clockTime(iso) {
-  return iso.slice(11, 23).replace("Z", "").padEnd(12, iso.includes(".") ? "0" : " ").trimEnd();
+  const [time, fraction = ""] = iso.slice(11, -1).split(".");
+  return `${time}.${fraction.slice(0, 3).padEnd(3, "0")}`;
 }
 
 /** "2026-01-02T03:04:00Z" -> "2026-01-02 03:04" */
