@@ -84,3 +84,6 @@ class Lake(Protocol):
 
     def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
         """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""
+
+    def dates(self, table: str) -> list[str]:
+        """Return the ISO days the table has rows of, oldest first."""

@@ -177,7 +177,14 @@ async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime,
         finally:
             await asyncio.to_thread(engine.close)
             await source.close()
-            Maintenance(lake).run_once(to_time(clock.now()))
+            await asyncio.to_thread(maintain_to_the_end, lake, clock.now())
+
+
+def maintain_to_the_end(lake: DeltaLake, now: int) -> None:
+    """Do all the upkeep that is due."""
+    maintenance = Maintenance(lake)
+    while maintenance.run_once(to_time(now)).pending:
+        pass
 
 
 def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tapehouse.catalog import TRADES
 from tapehouse.lake import compaction
-from tapehouse.lake.compaction import FAN_IN, FULL_ROWS, DataFile, choose
+from tapehouse.lake.compaction import FAN_IN, FULL_ROWS, DataFile, Merge, choose
 from tapehouse.lake.delta import DeltaLake
 
 NEVER_FINISHED = "2000-01-01"
@@ -35,14 +35,14 @@ def in_order(frame):
 def test_compaction_keeps_exactly_the_same_rows_sorted_in_one_file(lake, make_trades):
     fill(lake, make_trades)
     before = in_order(lake.scan(TRADES).collect())
-    compaction.compact(lake, TRADES, live_files(lake))
+    compaction.compact(lake, TRADES, Merge(live_files(lake), final=True))
     assert len(live_files(lake)) == 1
     assert before.equals(lake.scan(TRADES).collect())
 
 
 def test_other_readers_see_the_same_rows_and_keep_pruning_by_statistics(lake, make_trades):
     fill(lake, make_trades)
-    compaction.compact(lake, TRADES, live_files(lake))
+    compaction.compact(lake, TRADES, Merge(live_files(lake), final=True))
     assert in_order(pl.scan_delta(lake.address(TRADES)).collect()).equals(lake.scan(TRADES).collect())
     with lake.writing(TRADES) as delta:
         (added,) = pl.DataFrame(delta.get_add_actions(flatten=True)).to_dicts()
@@ -53,7 +53,7 @@ def test_writing_goes_on_during_and_after_a_compaction(lake, root, make_trades):
     fill(lake, make_trades)
     group = live_files(lake)
     DeltaLake(root).append(TRADES, make_trades(100, 10), writer="engine", batch=6)
-    compaction.compact(lake, TRADES, group)
+    compaction.compact(lake, TRADES, Merge(group, final=True))
     assert lake.append(TRADES, make_trades(100, 10), writer="engine", batch=6) is False
     assert lake.append(TRADES, make_trades(110, 10), writer="engine", batch=7) is True
     btc = lake.scan(TRADES).filter(pl.col("symbol") == "BTCUSDT").collect()["first_trade_id"].sort().to_list()
@@ -65,7 +65,7 @@ def test_versions_from_before_stay_readable(lake, make_trades):
     with lake.writing(TRADES) as delta:
         version = delta.version()
     before = lake.scan(TRADES).collect()
-    compaction.compact(lake, TRADES, live_files(lake))
+    compaction.compact(lake, TRADES, Merge(live_files(lake), final=True))
     travelled = pl.scan_delta(lake.address(TRADES), version=version).collect()
     assert in_order(before).equals(in_order(travelled))
 
@@ -84,12 +84,12 @@ compaction.{dies_before} = die
 lake = DeltaLake({root!r})
 with lake.writing({TRADES!r}) as delta:
     files = compaction.data_files(delta)
-compaction.compact(lake, {TRADES!r}, files)
+compaction.compact(lake, {TRADES!r}, compaction.Merge(files, final=True))
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     assert before.equals(in_order(lake.scan(TRADES).collect()))
     compaction.clear_scratch(lake)
-    compaction.compact(lake, TRADES, live_files(lake))
+    compaction.compact(lake, TRADES, Merge(live_files(lake), final=True))
     assert before.equals(lake.scan(TRADES).collect())
 
 
@@ -99,7 +99,7 @@ def test_a_replaced_file_starts_to_age_when_it_is_replaced(lake, make_trades):
     folder = Path(lake.address(TRADES))
     for file in group:
         os.utime(folder / file.path, (0, 0))
-    compaction.compact(lake, TRADES, group)
+    compaction.compact(lake, TRADES, Merge(group, final=True))
     assert all((folder / file.path).stat().st_mtime > 0 for file in group)
 
 
@@ -113,19 +113,31 @@ def files_of(sizes):
 
 @given(sizes, st.sampled_from([NEVER_FINISHED, "2024-08-09", FINISHED]))
 def test_groups_are_bounded_disjoint_and_of_one_day(sizes, finished_before):
-    groups = list(choose(files_of(sizes), finished_before=finished_before))
-    chosen = [file.path for group in groups for file in group]
+    merges = list(choose(files_of(sizes), finished_before=finished_before))
+    chosen = [file.path for merge in merges for file in merge.files]
     assert len(chosen) == len(set(chosen))
-    for group in groups:
-        assert len(group) > 1
-        assert sum(file.rows for file in group) <= FULL_ROWS
-        assert len({file.date for file in group}) == 1
+    for merge in merges:
+        rows = [file.rows for file in merge.files]
+        assert merge.final or len(rows) > 1
+        assert sum(rows) <= FULL_ROWS or len(rows) == 1
+        assert {file.date < finished_before for file in merge.files} == {merge.final}
+        assert len({file.date for file in merge.files}) == 1
+
+
+def test_a_finished_day_is_rewritten_once_and_then_left_alone(lake, make_trades):
+    fill(lake, make_trades)
+    for merge in choose(live_files(lake), finished_before=FINISHED):
+        compaction.compact(lake, TRADES, merge)
+    assert list(choose(live_files(lake), finished_before=FINISHED)) == []
+    lake.append(TRADES, make_trades(200, 10), writer="engine", batch=99)
+    (late,) = choose(live_files(lake), finished_before=FINISHED)
+    assert [file.rows for file in late.files] == [10]
 
 
 def test_few_small_files_of_a_running_day_are_left_alone_and_of_a_finished_day_are_merged():
     files = files_of([(100, "2024-08-08")] * (FAN_IN - 1))
     assert list(choose(files, finished_before=NEVER_FINISHED)) == []
-    assert [len(group) for group in choose(files, finished_before="2024-08-09")] == [FAN_IN - 1]
+    assert [len(group.files) for group in choose(files, finished_before="2024-08-09")] == [FAN_IN - 1]
 
 
 def test_a_day_of_commits_rewrites_each_row_only_a_few_times():
@@ -135,9 +147,9 @@ def test_a_day_of_commits_rewrites_each_row_only_a_few_times():
         total += 500
         if len(files) % FAN_IN == 0:
             files.sort(key=lambda file: (file.date, -file.rows, file.path))
-            for group in list(choose(files, finished_before=NEVER_FINISHED)):
-                rows = sum(file.rows for file in group)
-                files = [file for file in files if file not in group] + [
+            for merge in list(choose(files, finished_before=NEVER_FINISHED)):
+                rows = sum(file.rows for file in merge.files)
+                files = [file for file in files if file not in merge.files] + [
                     DataFile(f"m{commit}-{rows}", rows, 1, "2024-08-08")
                 ]
                 rewritten += rows

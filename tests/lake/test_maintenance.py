@@ -48,15 +48,21 @@ def test_a_finished_day_ends_as_one_file(lake, make_trades):
 
 
 def test_a_run_does_a_bounded_piece_and_tells_that_more_is_due(lake, make_trades):
-    days = MERGES_A_RUN + 1
-    for batch in range(2 * days):
-        start = DAY + timedelta(days=batch % days)
-        lake.append(TRADES, make_trades(batch, 1, start=start), writer="engine", batch=batch)
+    for batch in range((MERGES_A_RUN + 1) * FAN_IN):
+        lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)
     maintenance = Maintenance(lake)
-    first = maintenance.run_once(DAY + timedelta(days=30))
-    assert (first.merges, first.pending) == (MERGES_A_RUN, True)
-    second = maintenance.run_once(DAY + timedelta(days=30))
-    assert (second.merges, second.pending) == (1, False)
+    assert [(report.merges, report.pending) for report in (maintenance.run_once(DAY), maintenance.run_once(DAY))] == [
+        (MERGES_A_RUN, True),
+        (1, False),
+    ]
+
+
+def test_finished_days_are_merged_one_a_run(lake, make_trades):
+    for day in range(2):
+        lake.append(TRADES, make_trades(day, 1, start=DAY + timedelta(days=day)), writer="engine", batch=day)
+    maintenance = Maintenance(lake)
+    reports = [maintenance.run_once(DAY + timedelta(days=30)) for _ in range(3)]
+    assert [(report.merges, report.pending) for report in reports] == [(1, True), (1, False), (0, False)]
 
 
 def test_what_a_killed_compaction_left_is_cleared_at_the_start(lake):

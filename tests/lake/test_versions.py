@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from tapehouse.catalog import TRADES
 from tapehouse.lake import compaction, versions
+from tapehouse.lake.compaction import Merge
 from tapehouse.lake.delta import CHECKPOINT_EVERY, DeltaLake
 
 NOW = datetime.now(UTC)
@@ -84,8 +85,8 @@ def test_vacuum_takes_what_no_promised_version_needs_and_nothing_else(lake, make
     first, *others = live_files(lake)
     with monkeypatch.context() as past:
         past.setattr("time.time", (NOW - beyond).timestamp)
-        compaction.compact(lake, TRADES, [first, others[0]])
-    compaction.compact(lake, TRADES, others[1:])
+        compaction.compact(lake, TRADES, Merge([first, others[0]], final=False))
+    compaction.compact(lake, TRADES, Merge(others[1:], final=False))
     live = Path(lake.files(TRADES)[0])
     under_way, orphan = (live.with_name(f"{name}.parquet") for name in ("under-way", "orphan"))
     shutil.copy(live, under_way)
@@ -119,7 +120,7 @@ def test_checkpoints_forget_files_removed_long_ago(lake, make_trades):
     """Else the checkpoint of a table that is compacted all day grows without end."""
     fill(lake, make_trades, 4)
     with lake.writing(TRADES) as delta:
-        compaction.compact(lake, TRADES, compaction.data_files(delta))
+        compaction.compact(lake, TRADES, Merge(compaction.data_files(delta), final=False))
         configuration = delta.metadata().configuration
     assert configuration["delta.deletedFileRetentionDuration"] == "interval 1 hours"
     versions.checkpoint(lake, TRADES)

@@ -29,6 +29,8 @@ FAN_IN = 32
 """Small files that gather before they are merged."""
 
 _SCRATCH = "_compacting"
+_FINAL = "final-"
+"""How the names of files begin that are never merged again."""
 
 
 @dataclass(frozen=True)
@@ -49,40 +51,52 @@ def data_files(table: DeltaTable) -> list[DataFile]:
     return sorted(files, key=lambda file: (file.date, -file.rows, file.path))
 
 
-def choose(files: Sequence[DataFile], *, finished_before: str) -> Iterator[list[DataFile]]:
-    """Choose the groups worth merging.
+@dataclass(frozen=True)
+class Merge:
+    """Files of one day that are to become one; `final` ones are compressed hard and left alone from then on."""
+
+    files: Sequence[DataFile]
+    final: bool
+
+
+def choose(files: Sequence[DataFile], *, finished_before: str) -> Iterator[Merge]:
+    """Choose what is worth merging.
 
     A day still written to (`finished_before` or later): FAN_IN files of one magnitude, so that a row is rewritten at
-    most once a magnitude. A finished day: whatever is left of its small files.
+    most once a magnitude. A finished day: every file that is not final yet.
     """
     for date, of_day in groupby(files, key=lambda file: file.date):
-        small = [file for file in of_day if file.rows < FULL_ROWS // 2]
+        open_files = [file for file in of_day if not _is_final(file)]
         if date < finished_before:
-            yield from (group for group in _packed(small, len(small)) if len(group) > 1)
+            yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files)))
             continue
+        small = [file for file in open_files if file.rows < FULL_ROWS // 2]
         for _, alike in groupby(small, key=_magnitude):
-            yield from (group for group in _packed(list(alike), FAN_IN) if _worthwhile(group))
+            groups = _packed(list(alike), FAN_IN)
+            yield from (Merge(group, final=False) for group in groups if _worthwhile(group))
 
 
-def compact(lake: DeltaLake, table_name: str, group: Sequence[DataFile]) -> None:
-    """Swap the files of one group (one day) for a sorted file of the same rows; LakeError when the disk refuses."""
+def compact(lake: DeltaLake, table_name: str, merge: Merge) -> None:
+    """Swap the files of a merge for a sorted file of the same rows; LakeError when the disk refuses."""
     table = TABLES[table_name]
     folder = Path(lake.address(table_name))
-    rows = read_sorted(table, [folder / unquote(file.path) for file in group])
-    if rows.height != sum(file.rows for file in group):
+    rows = read_sorted(table, [folder / unquote(file.path) for file in merge.files])
+    if rows.height != sum(file.rows for file in merge.files):
         raise LakeError(f"Compaction of {table_name} read {rows.height} rows where its log tells of another number.")
     with explained(f"compact {folder}"):
-        swap(lake, table, rows, group, rows_change=False)
+        swap(lake, table, rows, merge, rows_change=False)
 
 
-def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, group: Sequence[DataFile], *, rows_change: bool) -> None:
-    """Put one sorted file a day of these rows in the place of a group of files, in one commit."""
-    added = _write_aside(lake, table, rows, rows_change=rows_change)
+def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, merge: Merge, *, rows_change: bool) -> None:
+    """Put one sorted file a day of these rows in the place of the merged files, in one commit."""
+    added = _write_aside(lake, table, rows, rows_change=rows_change, final=merge.final)
     folder = Path(lake.address(table.name))
-    for file in group:
+    for file in merge.files:
         os.utime(folder / unquote(file.path))  # vacuum goes by a file's age: it starts to age when it is replaced
     replaced_at = int(time.time() * 1000)
-    removed = [RemoveAction(file.path, rows_change, replaced_at, file.size, {"date": file.date}) for file in group]
+    removed = [
+        RemoveAction(file.path, rows_change, replaced_at, file.size, {"date": file.date}) for file in merge.files
+    ]
     with lake.writing(table.name) as delta:
         delta.create_write_transaction([*added, *removed], mode="append", schema=delta.schema(), partition_by=["date"])
         delta.update_incremental()
@@ -98,6 +112,10 @@ def clear_scratch(lake: DeltaLake) -> None:
     """Remove what a killed compaction left beside the tables."""
     if lake.is_local:
         shutil.rmtree(Path(lake.root) / _SCRATCH, ignore_errors=True)
+
+
+def _is_final(file: DataFile) -> bool:
+    return file.path.rpartition("/")[2].startswith(_FINAL)
 
 
 def _magnitude(file: DataFile) -> int:
@@ -122,7 +140,9 @@ def _worthwhile(group: Sequence[DataFile]) -> bool:
     return len(group) > 1 and (len(group) == FAN_IN or sum(file.rows for file in group) >= FULL_ROWS // 2)
 
 
-def _write_aside(lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_change: bool) -> list[AddAction]:
+def _write_aside(
+    lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_change: bool, final: bool
+) -> list[AddAction]:
     """Write a table of one commit beside the real one, and move its files (with their statistics) over."""
     scratch = Path(lake.root) / _SCRATCH / table.name
     shutil.rmtree(scratch, ignore_errors=True)
@@ -132,18 +152,21 @@ def _write_aside(lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_chan
         rows,
         partition_by=list(table.partition_by),
         configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
-        writer_properties=writer_properties(table, compacted=True),
+        writer_properties=writer_properties(table, "final" if final else "merged"),
     )
     log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
     written = [action["add"] for action in map(json.loads, log) if "add" in action]
-    return [_moved(scratch, Path(lake.address(table.name)), add, rows_change=rows_change) for add in written]
+    prefix = _FINAL if final else ""
+    return [_moved(scratch, Path(lake.address(table.name)), add, prefix, rows_change=rows_change) for add in written]
 
 
-def _moved(scratch: Path, folder: Path, add: dict[str, object], *, rows_change: bool) -> AddAction:
-    path = str(add["path"])
+def _moved(scratch: Path, folder: Path, add: dict[str, object], prefix: str, *, rows_change: bool) -> AddAction:
+    written = str(add["path"])
+    partition, _, name = written.rpartition("/")
+    path = f"{partition}/{prefix}{name}"
     target = folder / unquote(path)
     target.parent.mkdir(exist_ok=True)
-    (scratch / unquote(path)).replace(target)
+    (scratch / unquote(written)).replace(target)
     return AddAction(
         path=path,
         size=target.stat().st_size,

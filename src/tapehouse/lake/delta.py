@@ -90,6 +90,11 @@ class DeltaLake:
                 return []
             return delta.file_uris(file_pruning_predicate=pruning)
 
+    def dates(self, table: str) -> list[str]:
+        """Return the ISO days the table has rows of, oldest first, from its log alone."""
+        with self._open(table).current() as delta:
+            return sorted({str(part["date"]) for part in delta.partitions()})
+
     @contextmanager
     def writing(self, table: str) -> Iterator[DeltaTable]:
         """Hold a table for a commit of one's own (compaction, upkeep), at its newest version."""
@@ -112,7 +117,7 @@ class _OpenTable:
         self._lock = RLock()
         self._delta: DeltaTable | None = None
         self._opened_at = 0
-        self._writer_properties = writer_properties(table, compacted=False)
+        self._writer_properties = writer_properties(table, "live")
 
     def create(self) -> None:
         with self._lock, explained(f"create {self._address}"):

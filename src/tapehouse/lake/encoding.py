@@ -13,8 +13,9 @@ from tapehouse.catalog import Table
 ROW_GROUP = 262_144
 """Rows of a row group: few enough to skip by statistics, enough to compress."""
 
-_LIVE_LEVEL = 1
-_COMPACTED_LEVEL = 9
+ZSTD_LEVELS = {"live": 1, "merged": 1, "final": 9}
+"""How hard payloads are compressed: by a commit, by a merge of the day being written, once and for all."""
+Stage = Literal["live", "merged", "final"]
 _PRUNING = ("symbol", "interval", "first_trade_id", "last_trade_id", "traded_at", "opened_at", "known_at")
 
 
@@ -23,12 +24,12 @@ def pruning_columns(table: Table) -> list[str]:
     return [name for name in table.schema if name in _PRUNING]
 
 
-def writer_properties(table: Table, *, compacted: bool) -> WriterProperties:
-    """Return the Parquet layout of a table: quick for live commits, small for compacted files."""
+def writer_properties(table: Table, stage: Stage) -> WriterProperties:
+    """Return the Parquet layout of a table: quick for commits and merges of the day, small for finished days."""
     pruning = pruning_columns(table)
     return WriterProperties(
         compression="ZSTD",
-        compression_level=_COMPACTED_LEVEL if compacted else _LIVE_LEVEL,
+        compression_level=ZSTD_LEVELS[stage],
         max_row_group_size=ROW_GROUP,
         data_page_row_count_limit=ROW_GROUP,
         column_properties={

@@ -34,7 +34,7 @@ def trades(
 def last_trades(lake: Lake, symbol: str, limit: int) -> pl.DataFrame:
     """Return a symbol's last `limit` rows of trades in order of id, reading the newest days first."""
     newest = pl.DataFrame(schema=_chosen(pl.LazyFrame(schema=TABLES[TRADES].schema), payload=False).collect_schema())
-    for day in _days_held(lake, TRADES):
+    for day in reversed(lake.dates(TRADES)):
         rows = lake.scan(TRADES, dates=[day]).filter(pl.col("symbol") == symbol)
         newest = pl.concat([_tail(rows, limit - newest.height), newest])
         if newest.height >= limit:
@@ -106,12 +106,6 @@ def _within(column: str, start: datetime | None, end: datetime | None) -> Iterat
 
 def _chosen(rows: pl.LazyFrame, *, payload: bool) -> pl.LazyFrame:
     return rows if payload else rows.drop("payload")
-
-
-def _days_held(lake: Lake, table: str) -> list[str]:
-    """Return the table's days, newest first."""
-    found = lake.scan(table).select(pl.col("date").unique()).collect()["date"]
-    return [day.isoformat() for day in sorted(found, reverse=True)]
 
 
 def _tail(rows: pl.LazyFrame, limit: int) -> pl.DataFrame:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,9 @@ from tapehouse.lake.delta import DeltaLake
 from tapehouse.market.coverage import overlay
 
 MERGES_A_RUN = 4
-"""Most merges of one run, so that a run takes seconds and the memory of one merge."""
+"""Most merges of one table in a run, so that a run takes seconds and the memory of one merge."""
+FINAL_MERGES_A_RUN = 1
+"""Most merges of a table's finished days in a run: they compress hard, and can wait."""
 
 _FINISHED_AFTER = timedelta(hours=2)
 """A day takes late trades for a while; after that it counts as finished and its small files are merged."""
@@ -67,12 +68,14 @@ class Maintenance:
             if name == COVERAGE:
                 report.merges += normalise_coverage(self._lake, files) if len(files) >= compaction.FAN_IN else 0
                 continue
-            groups = list(islice(compaction.choose(files, finished_before=finished_before), MERGES_A_RUN + 1))
-            report.pending |= len(groups) > MERGES_A_RUN
-            for group in groups[:MERGES_A_RUN]:
-                compaction.compact(self._lake, name, group)
+            due = list(compaction.choose(files, finished_before=finished_before))
+            now_done = [merge for merge in due if not merge.final][:MERGES_A_RUN]
+            now_done += [merge for merge in due if merge.final][:FINAL_MERGES_A_RUN]
+            report.pending |= len(due) > len(now_done)
+            for merge in now_done:
+                compaction.compact(self._lake, name, merge)
                 report.merges += 1
-                report.rows_rewritten += sum(file.rows for file in group)
+                report.rows_rewritten += sum(file.rows for file in merge.files)
 
     def _thin(self, now: datetime, report: Report) -> None:
         if self._thinned is None or now - self._thinned >= _THIN_EVERY:
@@ -99,7 +102,7 @@ def normalise_coverage(lake: DeltaLake, files: Sequence[compaction.DataFile]) ->
     rows = compaction.read_sorted(table, [folder / file.path for file in files])
     parts = [_normal_form(of_symbol) for of_symbol in rows.partition_by("venue", "symbol", maintain_order=True)]
     normal = pl.concat(parts).sort(table.sort_by) if parts else rows
-    compaction.swap(lake, table, normal, files, rows_change=True)
+    compaction.swap(lake, table, normal, compaction.Merge(files, final=False), rows_change=True)
     return 1
 
 

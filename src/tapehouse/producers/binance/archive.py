@@ -20,7 +20,7 @@ from tapehouse.producers.binance.wire import EARLIEST, LARGEST_TRADE_ID, LATEST,
 
 LARGEST_ARCHIVE = 4 * 1024**3
 """Bytes of a zip at most; the busiest day of BTCUSDT is some 150 MB."""
-PIECE = 32 * 1024**2
+PIECE = 8 * 1024**2
 """Bytes of CSV that are read at once."""
 COLUMNS = ("trade_id", "price", "quantity", "quote_quantity", "time", "buyer_is_maker", "best_match")
 TIMEOUT = httpx.Timeout(30.0)
