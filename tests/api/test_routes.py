@@ -21,7 +21,7 @@ def minutes_ago(market_now: int, minutes: int) -> int:
 
 
 @pytest.fixture
-def start(market) -> int:
+def start() -> int:
     """Eight minutes ago, at a full minute."""
     return minutes_ago(int(datetime.now(UTC).timestamp()) * 1_000_000, 8)
 
