@@ -81,7 +81,7 @@ function showFacts(health, of, waited) {
   const facts = [];
   for (const [name, source] of Object.entries(health.sources)) {
     facts.push([`Feed ${name}`, source.state]);
-    if (source.lag_seconds != null) facts.push(["From trade to here", `${Math.round(source.lag_seconds * 1000)} ms`]);
+    if (source.lag_seconds != null) facts.push(["From trade to here", lag(source.lag_seconds)]);
     if (source.clock_offset_seconds != null) facts.push(["Clock offset", `${Math.round(source.clock_offset_seconds * 1000)} ms`]);
   }
   const age = health.commit.age_seconds;
@@ -89,6 +89,11 @@ function showFacts(health, of, waited) {
   if (of.windows_overdue) facts.push(["Over and not proved", count(of.windows_overdue, "window")]);
   const list = document.getElementById("facts");
   list.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+}
+
+/** A lag below zero only says that the clocks are not known that well. */
+function lag(seconds) {
+  return seconds < 0 ? "within clock error" : `${Math.round(seconds * 1000)} ms`;
 }
 
 function element(tag, text) {
