@@ -1,9 +1,19 @@
-"""Fixtures for every test: where the recorded market data lies."""
+"""For every test: where the recorded market data lies, and how examples are searched for."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "tapehouse",
+    derandomize=os.environ.get("CI") == "true",  # the same examples in every run of CI, new ones here
+    deadline=None,  # nothing passes or fails by the clock
+    database=None,  # nothing is written into the checkout
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tapehouse")
 
 BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 

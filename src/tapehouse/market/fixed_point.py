@@ -1,7 +1,7 @@
 """Exact numbers: prices and quantities as integers of 10^-8, their products as integers of 10^-16 (law 2)."""
 
 import re
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 
 PRICE_SCALE = 8
 NOTIONAL_SCALE = 16
@@ -10,6 +10,8 @@ LARGEST = 2**63 - 1
 
 DECIMAL_PATTERN = r"^[0-9]{1,11}(\.[0-9]{1,8})?$"
 """What a price or quantity looks like on the wire: no sign, no exponent, no NaN, at most eight decimals."""
+_exactly = Context(prec=MAX_PREC)
+"""Python's own context rounds to 28 digits; a day's quote volume may have more."""
 _matches = re.compile(DECIMAL_PATTERN, re.ASCII).match
 
 
@@ -26,4 +28,4 @@ def to_units(text: str) -> int:
 
 def to_decimal(units: int, scale: int = PRICE_SCALE) -> Decimal:
     """Return the exact decimal of a number of units."""
-    return Decimal(units).scaleb(-scale)
+    return Decimal(units).scaleb(-scale, _exactly)
