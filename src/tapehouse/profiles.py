@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -182,7 +182,7 @@ async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime,
 
 def maintain_to_the_end(lake: DeltaLake, now: int) -> None:
     """Do all the upkeep that is due."""
-    maintenance = Maintenance(lake)
+    maintenance = Maintenance(lake, finished_after=timedelta(0))
     while maintenance.run_once(to_time(now)).pending:
         pass
 

@@ -51,9 +51,6 @@ tape_depth = Gauge("tapehouse_tape_depth", "Messages on the tape that streaming 
 tape_bound = Gauge("tapehouse_tape_bound", "Messages the tape holds at most; then producers wait.")
 tape_waits = Counter("tapehouse_tape_waits", "Times a producer waited because the tape was full.")
 fold_seconds = Histogram("tapehouse_fold_seconds", "Time to fold one read of the tape into candles.", buckets=_SECONDS)
-watermark_age = Gauge(
-    "tapehouse_watermark_age_seconds", "Age of the event time before which candles are final.", ["symbol"]
-)
 
 # The lake
 commits = Counter("tapehouse_commits", "Transactions committed to a table.", ["table"])
@@ -63,7 +60,7 @@ commit_age = Histogram(
 )
 bronze_rows = Counter("tapehouse_bronze_rows", "Rows committed to a bronze table.", ["table"])
 maintenance_runs = Counter(
-    "tapehouse_maintenance_runs", "Upkeep of tables: compaction, checkpoint, vacuum.", ["table", "work"]
+    "tapehouse_maintenance_runs", "Upkeep of tables: merge, finish (a day), normalise, vacuum.", ["table", "work"]
 )
 
 # Candles and their proof

@@ -103,6 +103,7 @@ def test_a_replaced_file_starts_to_age_when_it_is_replaced(lake, make_trades):
     assert all((folder / file.path).stat().st_mtime > 0 for file in group)
 
 
+LATER = 2**53
 sizes = st.lists(st.tuples(st.integers(1, 2 * FULL_ROWS), st.sampled_from(["2024-08-08", "2024-08-09"])), max_size=200)
 
 
@@ -113,7 +114,7 @@ def files_of(sizes):
 
 @given(sizes, st.sampled_from([NEVER_FINISHED, "2024-08-09", FINISHED]))
 def test_groups_are_bounded_disjoint_and_of_one_day(sizes, finished_before):
-    merges = list(choose(files_of(sizes), finished_before=finished_before))
+    merges = list(choose(files_of(sizes), finished_before=finished_before, quiet_since=0))
     chosen = [file.path for merge in merges for file in merge.files]
     assert len(chosen) == len(set(chosen))
     for merge in merges:
@@ -126,18 +127,18 @@ def test_groups_are_bounded_disjoint_and_of_one_day(sizes, finished_before):
 
 def test_a_finished_day_is_rewritten_once_and_then_left_alone(lake, make_trades):
     fill(lake, make_trades)
-    for merge in choose(live_files(lake), finished_before=FINISHED):
+    for merge in choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER):
         compaction.compact(lake, TRADES, merge)
-    assert list(choose(live_files(lake), finished_before=FINISHED)) == []
+    assert list(choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER)) == []
     lake.append(TRADES, make_trades(200, 10), writer="engine", batch=99)
-    (late,) = choose(live_files(lake), finished_before=FINISHED)
+    (late,) = choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER)
     assert [file.rows for file in late.files] == [10]
 
 
 def test_few_small_files_of_a_running_day_are_left_alone_and_of_a_finished_day_are_merged():
     files = files_of([(100, "2024-08-08")] * (FAN_IN - 1))
-    assert list(choose(files, finished_before=NEVER_FINISHED)) == []
-    assert [len(group.files) for group in choose(files, finished_before="2024-08-09")] == [FAN_IN - 1]
+    assert list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0)) == []
+    assert [len(group.files) for group in choose(files, finished_before="2024-08-09", quiet_since=0)] == [FAN_IN - 1]
 
 
 def test_a_day_of_commits_rewrites_each_row_only_a_few_times():
@@ -147,7 +148,7 @@ def test_a_day_of_commits_rewrites_each_row_only_a_few_times():
         total += 500
         if len(files) % FAN_IN == 0:
             files.sort(key=lambda file: (file.date, -file.rows, file.path))
-            for merge in list(choose(files, finished_before=NEVER_FINISHED)):
+            for merge in list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0)):
                 rows = sum(file.rows for file in merge.files)
                 files = [file for file in files if file not in merge.files] + [
                     DataFile(f"m{commit}-{rows}", rows, 1, "2024-08-08")

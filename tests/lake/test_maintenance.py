@@ -12,6 +12,7 @@ from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import MERGES_A_RUN, Maintenance
 
 DAY = datetime(2024, 8, 9, 12, tzinfo=UTC)
+LONG_AFTER = datetime.now(UTC) + timedelta(days=1)
 
 
 def coverage_rows(rows):
@@ -42,8 +43,8 @@ def test_a_finished_day_ends_as_one_file(lake, make_trades):
     for batch in range(3):
         lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)
     assert maintenance.run_once(DAY).merges == 0
-    assert maintenance.run_once(DAY + timedelta(days=1)).merges == 1
-    assert maintenance.run_once(DAY + timedelta(days=1)).merges == 0
+    assert maintenance.run_once(LONG_AFTER).merges == 1
+    assert maintenance.run_once(LONG_AFTER).merges == 0
     assert lake.scan(TRADES).collect()["first_trade_id"].to_list() == [0, 1, 2]
 
 
@@ -57,11 +58,18 @@ def test_a_run_does_a_bounded_piece_and_tells_that_more_is_due(lake, make_trades
     ]
 
 
+def test_a_past_day_that_is_still_written_to_is_not_finished(lake, make_trades):
+    for batch in range(3):
+        lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)
+    assert Maintenance(lake).run_once(datetime.now(UTC)).merges == 0
+    assert Maintenance(lake, finished_after=timedelta(0)).run_once(LONG_AFTER).merges == 1
+
+
 def test_finished_days_are_merged_one_a_run(lake, make_trades):
     for day in range(2):
         lake.append(TRADES, make_trades(day, 1, start=DAY + timedelta(days=day)), writer="engine", batch=day)
     maintenance = Maintenance(lake)
-    reports = [maintenance.run_once(DAY + timedelta(days=30)) for _ in range(3)]
+    reports = [maintenance.run_once(LONG_AFTER) for _ in range(3)]
     assert [(report.merges, report.pending) for report in reports] == [(1, True), (1, False), (0, False)]
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from tapehouse.api.encoding import time_text
+from tapehouse.market.windows import WATERMARK_DELAY
 from tapehouse.streaming.view import LiveView, SymbolHealth
 
 SILENT_AFTER = 6.0
@@ -78,7 +79,8 @@ def report(moment: Moment, symbols: Iterable[str]) -> dict[str, object]:
         "status": "failing" if failing else "degraded" if degraded else "ok",
         "reasons": [*failing, *degraded][:MOST_REASONS],
         "now": time_text(moment.now),
-        "watermark": time_text(moment.horizon) if moment.horizon else None,
+        "event_time": time_text(moment.horizon) if moment.horizon else None,
+        "watermark": time_text(moment.horizon - WATERMARK_DELAY) if moment.horizon else None,
         "commit": _commit(moment),
         "sources": {source.name: _source(moment, source) for source in moment.sources},
         "symbols": told,

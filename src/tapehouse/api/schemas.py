@@ -106,7 +106,10 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "failing"]
     reasons: list[str] = Field(description="A sentence for each thing that is not as it should be.")
     now: datetime
-    watermark: datetime | None = Field(description="The newest event time seen.")
+    event_time: datetime | None = Field(description="The newest event time seen.")
+    watermark: datetime | None = Field(
+        description="Candles that ended before it are final: 5 minutes behind event time."
+    )
     commit: dict[str, object] = Field(description="committed_at and age_seconds of the last commit to bronze.")
     sources: dict[str, object] = Field(
         description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "

@@ -35,19 +35,21 @@ _FINAL = "final-"
 
 @dataclass(frozen=True)
 class DataFile:
-    """A live file of a table: `path` as the log names it, its rows and its partition's day."""
+    """A live file of a table: `path` as the log names it, its rows, its partition's day, when it was written (ms)."""
 
     path: str
     rows: int
     size: int
     date: str
+    written_at: int = 0
 
 
 def data_files(table: DeltaTable) -> list[DataFile]:
     """Return the table's live files, oldest partition first, small files after large ones of the same day."""
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
-    rows = actions.select("path", "num_records", "size_bytes", pl.col("partition.date").cast(pl.String)).rows()
-    files = [DataFile(path, records, size, date) for path, records, size, date in rows]
+    date = pl.col("partition.date").cast(pl.String)
+    written_at = pl.col("modification_time").cast(pl.Int64)
+    files = [DataFile(*row) for row in actions.select("path", "num_records", "size_bytes", date, written_at).rows()]
     return sorted(files, key=lambda file: (file.date, -file.rows, file.path))
 
 
@@ -59,15 +61,16 @@ class Merge:
     final: bool
 
 
-def choose(files: Sequence[DataFile], *, finished_before: str) -> Iterator[Merge]:
+def choose(files: Sequence[DataFile], *, finished_before: str, quiet_since: int) -> Iterator[Merge]:
     """Choose what is worth merging.
 
-    A day still written to (`finished_before` or later): FAN_IN files of one magnitude, so that a row is rewritten at
-    most once a magnitude. A finished day: every file that is not final yet.
+    A day still written to: FAN_IN files of one magnitude, so that a row is rewritten at most once a magnitude. A
+    finished day, which is before `finished_before` and was not written to after `quiet_since` (ms): every file that is
+    not final yet.
     """
     for date, of_day in groupby(files, key=lambda file: file.date):
         open_files = [file for file in of_day if not _is_final(file)]
-        if date < finished_before:
+        if date < finished_before and max((file.written_at for file in open_files), default=0) <= quiet_since:
             yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files)))
             continue
         small = [file for file in open_files if file.rows < FULL_ROWS // 2]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tapehouse import telemetry
 from tapehouse.catalog import COVERAGE, TABLES
 from tapehouse.lake import compaction, versions
 from tapehouse.lake.delta import DeltaLake
@@ -18,8 +19,8 @@ MERGES_A_RUN = 4
 FINAL_MERGES_A_RUN = 1
 """Most merges of a table's finished days in a run: they compress hard, and can wait."""
 
-_FINISHED_AFTER = timedelta(hours=2)
-"""A day takes late trades for a while; after that it counts as finished and its small files are merged."""
+FINISHED_AFTER = timedelta(hours=2)
+"""A day takes late trades for a while; one that is over, and not written to for so long, counts as finished."""
 _THIN_EVERY = timedelta(minutes=1)
 _VACUUM_EVERY = timedelta(hours=6)
 
@@ -42,8 +43,9 @@ class Maintenance:
     A lake in a bucket is left alone: there upkeep belongs to its one writer engine.
     """
 
-    def __init__(self, lake: DeltaLake) -> None:
+    def __init__(self, lake: DeltaLake, *, finished_after: timedelta = FINISHED_AFTER) -> None:
         self._lake = lake
+        self._finished_after = finished_after
         self._thinned: datetime | None = None
         self._vacuumed: datetime | None = None
         if lake.is_local:
@@ -62,18 +64,20 @@ class Maintenance:
         return report
 
     def _merge(self, now: datetime, report: Report) -> None:
-        finished_before = (now - _FINISHED_AFTER).date().isoformat()
+        quiet = now - self._finished_after
+        finished_before, quiet_since = quiet.date().isoformat(), int(quiet.timestamp() * 1000)
         for name in TABLES:
             files = self._files(name)
             if name == COVERAGE:
                 report.merges += normalise_coverage(self._lake, files) if len(files) >= compaction.FAN_IN else 0
                 continue
-            due = list(compaction.choose(files, finished_before=finished_before))
+            due = list(compaction.choose(files, finished_before=finished_before, quiet_since=quiet_since))
             now_done = [merge for merge in due if not merge.final][:MERGES_A_RUN]
             now_done += [merge for merge in due if merge.final][:FINAL_MERGES_A_RUN]
             report.pending |= len(due) > len(now_done)
             for merge in now_done:
                 compaction.compact(self._lake, name, merge)
+                telemetry.maintenance_runs.labels(name, "finish" if merge.final else "merge").inc()
                 report.merges += 1
                 report.rows_rewritten += sum(file.rows for file in merge.files)
 
@@ -85,6 +89,7 @@ class Maintenance:
     def _vacuum(self, now: datetime, report: Report) -> None:
         if self._vacuumed is None or now - self._vacuumed >= _VACUUM_EVERY:
             self._vacuumed = now
+            telemetry.maintenance_runs.labels("all", "vacuum").inc()
             report.files_removed = sum(versions.vacuum(self._lake, name) for name in TABLES)
 
     def _files(self, name: str) -> list[compaction.DataFile]:
@@ -102,6 +107,7 @@ def normalise_coverage(lake: DeltaLake, files: Sequence[compaction.DataFile]) ->
     rows = compaction.read_sorted(table, [folder / file.path for file in files])
     parts = [_normal_form(of_symbol) for of_symbol in rows.partition_by("venue", "symbol", maintain_order=True)]
     normal = pl.concat(parts).sort(table.sort_by) if parts else rows
+    telemetry.maintenance_runs.labels(COVERAGE, "normalise").inc()
     compaction.swap(lake, table, normal, compaction.Merge(files, final=False), rows_change=True)
     return 1
 

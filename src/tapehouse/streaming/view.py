@@ -193,13 +193,16 @@ class LiveView:
 
 
 def _open_rows(ledger: Ledger, interval: str) -> list[CandleRow]:
-    """Return the newest window as a row in the state `open`, unless it was written already."""
+    """Return the windows in the state `open`: the newest, and before it those that are over but not proved."""
     newest = ledger.newest()
-    opened = opened_at(newest, interval) if newest >= 0 else -1
-    if opened < 0 or ledger.row(interval, opened) is not None:
-        return []
-    candle = ledger.summary(interval, opened)
-    return [CandleRow(ledger.symbol, interval, opened, candle, None, "open", 0, 0)]
+    openings = {opened_at(newest, interval)} if newest >= 0 else set()
+    if interval == "1m":
+        openings |= ledger.unproved
+    return [
+        CandleRow(ledger.symbol, interval, opened, ledger.summary(interval, opened), None, "open", 0, 0)
+        for opened in sorted(openings)
+        if ledger.row(interval, opened) is None
+    ]
 
 
 def _tails(chunk: Sequence[Trade] | pl.DataFrame) -> Iterator[tuple[str, list[Trade], int]]:
