@@ -6,17 +6,32 @@ the windows that can still change by themselves; for older ones `lacks` says wha
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
 from tapehouse.market.candles import Candle, merge, merge_all
 from tapehouse.market.coverage import Coverage
 from tapehouse.market.events import Kline
-from tapehouse.market.proof import CLOSED, GAP, OPEN, QUIET, Neighbour, State, differences, judge_empty, judge_held
+from tapehouse.market.proof import (
+    CLOSED,
+    GAP,
+    OPEN,
+    QUIET,
+    Neighbour,
+    State,
+    differences,
+    judge_empty,
+    judge_held,
+    quiet_price,
+)
 from tapehouse.market.windows import INTERVALS, MINUTE, ROLLED_UP_FROM, closes_at, is_over, kept_from, opened_at
 
 LONGEST_EMPTY_RUN = 7 * 24 * 60
 """Most consecutive windows without a held trade that are written; of a longer hole `silver/coverage` alone tells."""
+
+
+_Known = TypeVar("_Known")
 
 
 class CandleRow(msgspec.Struct, frozen=True):
@@ -61,6 +76,7 @@ class Ledger:
         self._touched: set[int] = set()
         self.settled_to = 0
         self._retained_from = 0
+        self._recalled: set[int] = set()
 
     # What comes in
 
@@ -86,8 +102,11 @@ class Ledger:
             self.coverage.expect(kline.candle.last_trade_id)
         return True
 
-    def recall(self, rows: Iterable[CandleRow], klines: Iterable[Kline] = ()) -> None:
-        """Take back rows written earlier (the highest revision of each window) and the klines told of them."""
+    def recall(self, rows: Iterable[CandleRow], klines: Iterable[Kline] = (), days: Iterable[int] = ()) -> None:
+        """Take back rows written earlier (the highest revision of each window) and the klines told of them.
+
+        `days` are openings of UTC days of which these are all the rows there are.
+        """
         for row in rows:
             self._rows[row.interval].setdefault(row.opened_at, row)
             self.horizon = max(self.horizon, closes_at(row.opened_at, "1m"))
@@ -100,10 +119,7 @@ class Ledger:
             known = self._rows["1m"].get(kline.opened_at)
             if known is not None:
                 self._checked.setdefault(kline.opened_at, known.revision)
-
-    def reach(self, horizon: int) -> None:
-        """Take note that event time has come this far."""
-        self.horizon = max(self.horizon, horizon)
+        self._recalled.update(days)
 
     def restore(self, candles: Iterable[tuple[int, Candle]]) -> None:
         """Take 1m candles computed anew from bronze in place of what is known; they are judged at the next settling."""
@@ -172,23 +188,21 @@ class Ledger:
         return max(self._candles.copy(), default=-1)
 
     def trim(self) -> None:
-        """Forget what cannot change by itself any more; call it when everything written is on its way to the lake."""
-        keep_from = kept_from("1m", self.horizon)
-        last_before = max((opened for opened in self._candles if opened < keep_from), default=None)
-        self._candles = {
-            opened: candle for opened, candle in self._candles.items() if opened >= keep_from or opened == last_before
-        }
-        self._klines = {opened: kline for opened, kline in self._klines.items() if opened >= keep_from}
-        self._checked = {opened: revision for opened, revision in self._checked.items() if opened >= keep_from}
-        self.unproved = {opened for opened in self.unproved if opened >= keep_from}
+        """Forget what cannot change by itself any more; call it when everything written is on its way to the lake.
+
+        While a symbol is silent everything since its last trade is kept: the next trade may change any of it.
+        """
+        last_before = max((at for at in self._candles if at < kept_from("1m", self.horizon)), default=self.horizon)
+        since = max(min(last_before + MINUTE, self.horizon), self.horizon - LONGEST_EMPTY_RUN * MINUTE)
+        oldest = kept_from("1m", since)
+        self._candles = _kept(self._candles, oldest, last_before)
+        self._klines = _kept(self._klines, oldest)
+        self._checked = _kept(self._checked, oldest)
+        self.unproved = {opened for opened in self.unproved if opened >= oldest}
         for interval, rows in self._rows.items():
-            oldest = kept_from(interval, self.horizon)
-            self._rows[interval] = {
-                opened: row
-                for opened, row in rows.items()
-                if opened >= oldest or (interval == "1m" and opened == last_before)
-            }
-        self._retained_from = max(self._retained_from, keep_from)
+            self._rows[interval] = _kept(rows, kept_from(interval, since), last_before if interval == "1m" else None)
+        self._retained_from = max(self._retained_from, oldest)
+        self._recalled.clear()
 
     # How it is judged
 
@@ -202,7 +216,11 @@ class Ledger:
             chosen.update(self._around(start, minutes))
             chosen.update(range(max(start, self.horizon - LONGEST_EMPTY_RUN * MINUTE), self.horizon, MINUTE))
             chosen.update(opened for opened in minutes[bisect_left(minutes, start) :])
-        return sorted(at for at in chosen if at >= minutes[0] and is_over(at, "1m", self.horizon))
+        return sorted(at for at in chosen if at >= minutes[0] and is_over(at, "1m", self.horizon) and self._knows(at))
+
+    def _knows(self, opened: int) -> bool:
+        """Tell whether what was written of a window is at hand; of one between recalled days it is not."""
+        return opened >= self._retained_from or opened in self._candles or opened_at(opened, "1d") in self._recalled
 
     def _around(self, opened: int, minutes: list[int]) -> Iterable[int]:
         """Return the windows whose judgement may change with this one: up to the nearest held ones on both sides."""
@@ -232,7 +250,7 @@ class Ledger:
             self.unproved.add(opened)
             return None
         self.unproved.discard(opened)
-        flat = before.candle.close if state == QUIET and before is not None else None
+        flat = quiet_price(kline, before, after) if state == QUIET and before is not None else None
         return _Verdict(candle, flat, state)
 
     def _neighbour(self, minutes: list[int], place: int) -> Neighbour | None:
@@ -275,3 +293,7 @@ class Ledger:
         row = CandleRow(self.symbol, interval, opened, verdict.candle, verdict.flat, verdict.state, revision, known_at)
         self._rows[interval][opened] = row
         return [row]
+
+
+def _kept(windows: dict[int, _Known], oldest: int, besides: int | None = None) -> dict[int, _Known]:
+    return {at: known for at, known in windows.items() if at >= oldest or at == besides}

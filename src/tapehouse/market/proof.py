@@ -38,6 +38,12 @@ class Neighbour(msgspec.Struct, frozen=True):
         told = _ids(self.kline)
         return max(self.candle.last_trade_id, told.last_trade_id) if told else self.candle.last_trade_id
 
+    @property
+    def close(self) -> int:
+        """The price of the last trade known to belong to that window."""
+        told = _ids(self.kline)
+        return told.close if told and told.last_trade_id > self.candle.last_trade_id else self.candle.close
+
 
 def judge_held(
     candle: Candle, kline: Kline | None, held: Ranges, before: Neighbour | None, after: Neighbour | None
@@ -60,7 +66,12 @@ def judge_empty(kline: Kline | None, before: Neighbour, after: Neighbour | None)
         return QUIET if kline.candle is None else GAP
     if after is None:
         return OPEN
-    return QUIET if before.last_trade_id + 1 == after.first_trade_id else GAP
+    return QUIET if _adjacent(before, after) else GAP
+
+
+def quiet_price(kline: Kline | None, before: Neighbour, after: Neighbour | None) -> int:
+    """Return the price of a quiet window: the close before it, which only the kline knows while trades are missing."""
+    return before.close if kline is None or _adjacent(before, after) else kline.close
 
 
 def differences(candle: Candle | None, flat: int | None, kline: Kline) -> list[tuple[str, int | None, int | None]]:
@@ -79,6 +90,10 @@ def differences(candle: Candle | None, flat: int | None, kline: Kline) -> list[t
         for column in compared
         if getattr(candle, column) != getattr(kline.candle, column)
     ]
+
+
+def _adjacent(before: Neighbour, after: Neighbour | None) -> bool:
+    return after is not None and before.last_trade_id + 1 == after.first_trade_id
 
 
 def _ids(kline: Kline | None) -> Candle | None:
