@@ -7,7 +7,7 @@ of them ends the platform loudly, and the next start goes on from what is commit
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import structlog
 
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.ports import Lake, Source
+from tapehouse.ports import Hole, Lake, Source
 from tapehouse.streaming.backfill import Past
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.repairs import RepairDesk
@@ -52,8 +52,16 @@ class Parts(msgspec.Struct):
     lake: Lake
     maintenance: Maintenance
     serve: Callable[[], Coroutine[Any, Any, None]]
-    past: Mapping[str, int]
-    """Symbols whose past is to be fetched, and from when (microseconds)."""
+    past: dict[str, tuple[int, int]]
+    """Symbols whose past is still to be fetched, from when to when (microseconds)."""
+
+    def holes(self) -> list[Hole]:
+        """Return the holes to repair: those that the fetching of the past will not close."""
+        return [
+            hole
+            for hole in self.engine.holes.all()
+            if hole.symbol not in self.past or hole.after >= self.past[hole.symbol][1]
+        ]
     now: Callable[[], int]
 
 
@@ -65,7 +73,7 @@ async def run(parts: Parts) -> None:
         async with asyncio.TaskGroup() as group:
             for work in (
                 parts.source.run(parts.tape),
-                RepairDesk(parts.engine.holes.all, parts.source, parts.tape).run(),
+                RepairDesk(parts.holes, parts.source, parts.tape).run(),
                 settle_disputes(parts),
                 fetch_past(parts),
                 parts.serve(),
@@ -74,9 +82,9 @@ async def run(parts: Parts) -> None:
             ):
                 group.create_task(work)
     finally:
+        await parts.source.close()
         parts.tape.close()
         await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(folding.stop))
-        await parts.source.close()
 
 
 def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Event) -> None:
@@ -117,12 +125,14 @@ async def settle_disputes(parts: Parts) -> None:
 
 async def fetch_past(parts: Parts) -> None:
     """Bring the trades from before the start, one symbol after the other, over the same tape."""
-    for symbol, start in parts.past.items():
+    for symbol, (start, _) in list(parts.past.items()):
         try:
             async for batch, _ in parts.source.history(symbol, start, parts.now()):
                 await parts.tape.append(batch)
         except TapehouseError as error:
             log.warning("past_not_fetched", symbol=symbol, why=str(error), what_to_do="tapehouse backfill brings it")
+        finally:
+            del parts.past[symbol]
 
 
 class Stage:

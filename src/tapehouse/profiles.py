@@ -72,12 +72,12 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
     )
 
 
-def _past(settings: Settings, recovered: Recovered, now: int) -> dict[str, int]:
-    """Return the symbols of which nothing is held, and the time from which to fetch them."""
+def _past(settings: Settings, recovered: Recovered, now: int) -> dict[str, tuple[int, int]]:
+    """Return the symbols of which nothing is held, and the time from which and to which to fetch them."""
     if not settings.backfill_hours:
         return {}
     start = now - int(settings.backfill_hours * HOUR)
-    return {symbol: start for symbol, ledger in recovered.ledgers.items() if not ledger.coverage.held}
+    return {symbol: (start, now) for symbol, ledger in recovered.ledgers.items() if not ledger.coverage.held}
 
 
 def open_lake(settings: Settings) -> DeltaLake:

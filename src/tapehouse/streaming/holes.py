@@ -21,8 +21,8 @@ class Holes:
         return self._known.get(symbol, [])
 
     def all(self) -> list[Hole]:
-        """Return every hole."""
-        return [hole for holes in self._known.values() for hole in holes]
+        """Return every hole; from any thread."""
+        return [hole for holes in list(self._known.values()) for hole in holes]
 
     def update(self, symbol: str, missing: Sequence[Range], time_of: TimeOf, between: Range) -> list[Hole]:
         """Take the ids missing now; return the holes that were no part of a known one.
