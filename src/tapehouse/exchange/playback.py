@@ -168,7 +168,7 @@ class Playback:
         self._speed = speed
         self._tick = tick
         self._slice = piece_length(tape)
-        self._ahead = _Ahead(tape, begins_at, self._slice)
+        self._ahead = _Ahead(tape, begins_at, piece_length(tape, longest=MINUTE))
 
     async def run(
         self, wanted: Callable[[], Iterable[tuple[str, str]]], publish: Callable[[Step], Awaitable[None]]
@@ -199,9 +199,9 @@ class Playback:
         return Step(start, end, trades, klines)
 
 
-def piece_length(tape: TradeTape) -> int:
+def piece_length(tape: TradeTape, longest: int = _LONGEST_SLICE) -> int:
     """Return how many microseconds of a tape are read at once: few calls, little memory."""
-    return int(min(max(_ROWS_AHEAD / tape.rate * SECOND, _SHORTEST_SLICE), _LONGEST_SLICE))
+    return int(min(max(_ROWS_AHEAD / tape.rate * SECOND, _SHORTEST_SLICE), longest))
 
 
 class _Ahead:
