@@ -6,13 +6,12 @@ from collections import defaultdict
 from decimal import Decimal
 from random import Random
 
-import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from tapehouse.market.candles import COLUMNS, Candle
 from tapehouse.market.events import Kline, Trade
-from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Check, Ledger
+from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, closes_at, is_over, opened_at
 
 MIDNIGHT = 1_723_161_600_000_000  # 2024-08-09

@@ -121,6 +121,10 @@ class Ledger:
                 self._checked.setdefault(kline.opened_at, known.revision)
         self._recalled.update(days)
 
+    def reach(self, horizon: int) -> None:
+        """Take note that event time has come this far."""
+        self.horizon = max(self.horizon, horizon)
+
     def restore(self, candles: Iterable[tuple[int, Candle]]) -> None:
         """Take 1m candles computed anew from bronze in place of what is known; they are judged at the next settling."""
         for opened, candle in candles:
@@ -130,6 +134,10 @@ class Ledger:
     def lacks(self, opened: int) -> bool:
         """Tell whether rows of that time must be recalled before trades of it are added."""
         return opened < self._retained_from
+
+    def holds_between(self, start: int, end: int) -> bool:
+        """Tell whether trades of [start, end) are at hand."""
+        return any(start <= opened < end for opened in self._candles)
 
     # What comes out
 

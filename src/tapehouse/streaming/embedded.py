@@ -209,7 +209,7 @@ class EmbeddedEngine:
         if (symbol, day) not in self._recalled:
             self._recalled.add((symbol, day))
             pending = [*self._committer.pending_candles(), *self._unit.candles]
-            recall_days(self._lake, self._ledgers[symbol], [day], pending)
+            recall_days(self._lake, self._ledgers[symbol], opened, pending)
 
     # What is shown
 

@@ -16,8 +16,8 @@ from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candles
 from tapehouse.market.coverage import overlay
 from tapehouse.market.events import Kline, Trade
-from tapehouse.market.ledger import CandleRow, Ledger
-from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from
+from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
+from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
 from tapehouse.ports import Hole, Lake
 from tapehouse.streaming.columns import minute_of
 from tapehouse.streaming.ledgers import Ledgers
@@ -104,15 +104,32 @@ def ranges_of(trades: pl.DataFrame) -> list[tuple[str, int, int]]:
     return list(runs.iter_rows())
 
 
-def recall_days(lake: Lake, ledger: Ledger, days: Iterable[int], pending: Iterable[CandleRow] = ()) -> None:
-    """Give a ledger back what is written of the UTC days of some times, of the days beside them, and `pending` rows."""
-    dates = sorted({(to_time(time) + timedelta(days=shift)).date() for time in days for shift in (-1, 0, 1)})
-    names = [day.isoformat() for day in dates]
+def recall_days(lake: Lake, ledger: Ledger, time: int, pending: Iterable[CandleRow] = ()) -> None:
+    """Give a ledger back what is written, or `pending`, of the UTC day of a time and of the days beside it.
+
+    Where those hold no trades on one side of it, further days are recalled until some do: windows change up to the
+    nearest trade.
+    """
+    pending = sorted((row for row in pending if row.symbol == ledger.symbol), key=lambda row: -row.revision)
+    first, last = opened_at(time, "1d") - DAY, opened_at(time, "1d") + DAY
+    reach = range(time - LONGEST_EMPTY_RUN * MINUTE, min(time + LONGEST_EMPTY_RUN * MINUTE, ledger.horizon))
+    _recall_between(lake, ledger, first, last, pending)
+    while first > reach.start and not ledger.holds_between(first, opened_at(time, "1m")):
+        first -= DAY
+        _recall_between(lake, ledger, first, first, pending)
+    while last + DAY < reach.stop and not ledger.holds_between(closes_at(opened_at(time, "1m"), "1m"), last + DAY):
+        last += DAY
+        _recall_between(lake, ledger, last, last, pending)
+
+
+def _recall_between(lake: Lake, ledger: Ledger, first: int, last: int, pending: Iterable[CandleRow]) -> None:
+    days = range(first, last + DAY, DAY)
+    names = [to_time(day).date().isoformat() for day in days]
     chosen = pl.col("symbol") == ledger.symbol
     rows = highest_revisions(lake.scan(CANDLES, dates=names).filter(chosen)).collect()
     klines = lake.scan(KLINES, dates=names).filter(chosen, pl.col("interval") == "1m").collect()
-    ours = [row for row in pending if row.symbol == ledger.symbol and to_time(row.opened_at).date() in dates]
-    ledger.recall([*sorted(ours, key=lambda row: -row.revision), *candle_rows(rows)], klines_of(klines))
+    ours = [row for row in pending if opened_at(row.opened_at, "1d") in days]
+    ledger.recall([*ours, *candle_rows(rows)], klines_of(klines), days)
 
 
 def fold_bronze(trades: pl.LazyFrame) -> dict[tuple[str, int], Candle]:
@@ -180,8 +197,8 @@ def _refold(lake: Lake, ledgers: dict[str, Ledger], tail: pl.DataFrame) -> None:
     for (symbol,), rows in touched.group_by("symbol"):
         ledger = ledgers[str(symbol)]
         old = [minute for minute in rows["minute"] if minute < kept_from("1m", ledger.horizon)]
-        if old:
-            recall_days(lake, ledger, old)
+        for day in {opened_at(minute, "1d") for minute in old}:
+            recall_days(lake, ledger, day)
     started = [(symbol, ledger.settled_to) for symbol, ledger in ledgers.items() if ledger.coverage.held]
     for (symbol, minute), candle in _fold_windows(lake, touched, started).items():
         ledgers[symbol].restore([(minute, candle)])
