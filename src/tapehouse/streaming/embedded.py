@@ -136,6 +136,8 @@ class EmbeddedEngine:
             times = {hole.first_trade_id - 1: hole.after, hole.last_trade_id + 1: hole.before}
             missing = self._ledgers[hole.symbol].coverage.missing()
             self.holes.update(hole.symbol, missing, times.get, (hole.after, hole.before))
+        for symbol, first, last in recovered.unsaid:  # else a later start would take them for missing
+            self._held.setdefault(symbol, Ranges()).add(first, last)
         for ledger in self._ledgers.values():
             self._unit.candles += ledger.settle(self._now())
             ledger.trim()

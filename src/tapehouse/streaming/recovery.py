@@ -14,7 +14,7 @@ import polars as pl
 from tapehouse.catalog import CANDLES, COVERAGE, KLINES, TRADES
 from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candles
-from tapehouse.market.coverage import overlay
+from tapehouse.market.coverage import Ranges, overlay
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
@@ -37,17 +37,20 @@ class Recovered(msgspec.Struct):
     last: dict[str, Trade]
     holes: list[Hole]
     known_at: int
+    unsaid: list[tuple[str, int, int]]
+    """Ranges (symbol, first id, last id) that bronze holds and `silver/coverage` does not name yet."""
 
 
 def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     """Read the lake; return ledgers of the wanted symbols (or patterns) that go on where the last commit ended."""
     held, missing, known_at = read_coverage(lake)
     tail = _tail(lake, known_at - MARGIN)
+    unsaid = _unsaid(tail, held)
     ledgers = Ledgers(wanted)
     for symbol, ranges in held.items():
         for first, last_id in ranges:
             _hold(ledgers, symbol, first, last_id)
-    for symbol, first, last_id in ranges_of(tail):
+    for symbol, first, last_id in unsaid:
         _hold(ledgers, symbol, first, last_id)
     for symbol, ranges in missing.items():
         if symbol in ledgers:
@@ -56,7 +59,16 @@ def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     _refold(lake, ledgers, tail)
     last = _last_trades(lake, ledgers, tail)
     holes = [hole for ledger in ledgers.values() for hole in _holes(lake, ledger, last)]
-    return Recovered(ledgers, last, holes, max([known_at, *_times(ledgers, tail)]))
+    return Recovered(ledgers, last, holes, max([known_at, *_times(ledgers, tail)]), unsaid)
+
+
+def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:
+    covered = {symbol: Ranges(ranges) for symbol, ranges in held.items()}
+    return [
+        (symbol, *missing)
+        for symbol, first, last in ranges_of(tail)
+        for missing in covered.get(symbol, Ranges()).missing(first, last)
+    ]
 
 
 def _hold(ledgers: Ledgers, symbol: str, first: int, last: int) -> None:
