@@ -58,20 +58,25 @@ def stream_columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
 
 
 def _read(messages: Messages) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(_series(messages))
+    except TypeError as error:  # the types were checked as they were decoded: what Polars refuses is too wide
+        raise OverflowError("a number that does not fit 64 bits") from error
+
+
+def _series(messages: Messages) -> list[pl.Series]:
     trades = messages.trades
-    return pl.DataFrame(
-        [
-            pl.Series("symbol", [trade.s for trade in trades], pl.String),
-            pl.Series("first_trade_id", [trade.t for trade in trades], pl.Int64),
-            pl.Series("price_text", [trade.p for trade in trades], pl.String),
-            pl.Series("quantity_text", [trade.q for trade in trades], pl.String),
-            pl.Series("buyer_is_maker", [trade.m for trade in trades], pl.Boolean),
-            pl.Series("traded_at", [trade.T for trade in trades], pl.Int64),
-            pl.Series("event_at", [trade.E for trade in trades], pl.Int64),
-            pl.Series("received_at", messages.received_at, pl.Int64),
-            pl.Series("payload", messages.payloads, pl.Binary),
-        ]
-    )
+    return [
+        pl.Series("symbol", [trade.s for trade in trades], pl.String),
+        pl.Series("first_trade_id", [trade.t for trade in trades], pl.Int64),
+        pl.Series("price_text", [trade.p for trade in trades], pl.String),
+        pl.Series("quantity_text", [trade.q for trade in trades], pl.String),
+        pl.Series("buyer_is_maker", [trade.m for trade in trades], pl.Boolean),
+        pl.Series("traded_at", [trade.T for trade in trades], pl.Int64),
+        pl.Series("event_at", [trade.E for trade in trades], pl.Int64),
+        pl.Series("received_at", messages.received_at, pl.Int64),
+        pl.Series("payload", messages.payloads, pl.Binary),
+    ]
 
 
 def _exact(column: str) -> pl.Expr:
@@ -79,7 +84,7 @@ def _exact(column: str) -> pl.Expr:
 
 
 def _microseconds(column: str) -> pl.Expr:
-    time = pl.col(column)
+    time = pl.col(column).clip(lower_bound=0)  # far below zero, the product would wrap round to a time that may be
     return pl.when(time < MICROSECONDS_FROM).then(time * 1000).otherwise(time)
 
 

@@ -256,10 +256,10 @@ class Fold:
         if not ledger.coverage.follows(first):
             if ledger.coverage.held.missing(first, last) != [(first, last)]:
                 return False
+            if 0 <= ledger.coverage.last < last - JUMP_ALLOWANCE:
+                return False
             edges = columns.filter(pl.col("symbol") == symbol, pl.col("first_trade_id").is_in([first, last]))
             times = dict(edges.select("first_trade_id", "traded_at").iter_rows())
-            if self._refusal_of_jump(ledger, first, times[first]):
-                return False
             known = self.last.get(symbol)
             if known is not None:
                 folded.times.setdefault((symbol, known.last_trade_id), known.traded_at)
@@ -271,6 +271,8 @@ class Fold:
         """Do the same for one symbol whose ids do not simply go on: duplicates, holes, late ones, absurd jumps."""
         ledger = self._ledgers[symbol]
         keep = []
+        known = self.last.get(symbol)
+        newest = known.last_trade_id if known is not None else -1
         for place, (trade_id, traded_at) in enumerate(rows.select("first_trade_id", "traded_at").iter_rows()):
             if self._refusal_of_jump(ledger, trade_id, traded_at):
                 trade, payload = to_trades(rows[place])[0], rows["payload"][place]
@@ -279,11 +281,11 @@ class Fold:
             elif ledger.coverage.accept(trade_id, trade_id):
                 keep.append(place)
                 folded.held[symbol].add(trade_id, trade_id)
-                last = self.last.get(symbol)
-                if last is not None:
-                    folded.times.setdefault((symbol, last.last_trade_id), last.traded_at)
+                if known is not None:
+                    folded.times.setdefault((symbol, known.last_trade_id), known.traded_at)
                 folded.times[symbol, trade_id] = traded_at
-                self.last_traded_at[symbol] = max(traded_at, self.last_traded_at.get(symbol, traded_at))
+                if trade_id > newest:
+                    newest, self.last_traded_at[symbol] = trade_id, traded_at
         telemetry.trades_accepted.labels(symbol).inc(len(keep))
         telemetry.trades_duplicate.labels(symbol).inc(rows.height - len(keep))
         return rows[keep]
