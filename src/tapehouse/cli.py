@@ -3,6 +3,7 @@
 The platform is imported by the command that needs it, so that `tapehouse --help` answers at once.
 """
 
+import os
 import platform
 import traceback
 from datetime import UTC, datetime
@@ -92,6 +93,7 @@ def main(debug: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the API and the page; 0 takes a free one.")
 def up(demo: bool, port: int | None) -> None:
     """Run the platform until Ctrl-C."""
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
     from tapehouse.profiles import run_up
 
     run_up(_begin(api_port=port), demo=demo)

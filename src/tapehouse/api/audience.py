@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from tapehouse.api.clients import Client
 from tapehouse.api.messages import Subscribe
+from tapehouse.streaming.view import Interest
 
 Topic = tuple[str, ...]
 """("candles", symbol, interval), ("trades", symbol), ("prices",) or ("health",)."""
@@ -20,9 +21,13 @@ def topics_of(wanted: Subscribe) -> set[Topic]:
 
 
 class Audience:
-    """The clients that are there; changed and read in the loop's thread alone."""
+    """The clients that are there; changed and read in the loop's thread alone, but for `interest`.
+
+    `interest` is what they listen to together: a value that is replaced, never changed, so any thread may read it.
+    """
 
     def __init__(self) -> None:
+        self.interest = Interest()
         self._topics: dict[Client, set[Topic]] = {}
         self._listeners: dict[Topic, set[Client]] = {}
 
@@ -34,13 +39,18 @@ class Audience:
 
     def place(self, client: Client) -> None:
         """Let the client hear what it wants now, and nothing else."""
-        self.remove(client)
+        self._forget(client)
         self._topics[client] = topics_of(client.wanted)
         for topic in self._topics[client]:
             self._listeners.setdefault(topic, set()).add(client)
+        self._note_interest()
 
     def remove(self, client: Client) -> None:
         """Forget the client."""
+        self._forget(client)
+        self._note_interest()
+
+    def _forget(self, client: Client) -> None:
         for topic in self._topics.pop(client, set()):
             listeners = self._listeners[topic]
             listeners.discard(client)
@@ -50,3 +60,10 @@ class Audience:
     def of(self, *topic: str) -> Collection[Client]:
         """Return who listens to a topic."""
         return self._listeners.get(topic, ())
+
+    def _note_interest(self) -> None:
+        self.interest = Interest(
+            trades=frozenset(symbol for kind, *rest in self._listeners for symbol in rest if kind == "trades"),
+            candles=frozenset((topic[1], topic[2]) for topic in self._listeners if topic[0] == "candles"),
+            prices=("prices",) in self._listeners,
+        )

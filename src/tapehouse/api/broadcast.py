@@ -40,7 +40,7 @@ class Broadcast:
         return messages.health(self._view.sequence, self._report(symbols))
 
     async def _follow(self) -> None:
-        subscription = self._view.subscribe(asyncio.get_running_loop())
+        subscription = self._view.subscribe(asyncio.get_running_loop(), lambda: self._audience.interest)
         try:
             while True:
                 updates, lost = await subscription.updates()
@@ -52,8 +52,7 @@ class Broadcast:
             self._view.unsubscribe(subscription)
 
     def _tell(self, update: Update) -> None:
-        self._traded.update(update.trades)
-        self._standing.note(update.candles)
+        self._traded.update(update.traded)
         for symbol, trades in update.trades.items():
             if listeners := self._audience.of("trades", symbol):
                 _offer(listeners, messages.trades(update.sequence, symbol, trades, update.skipped[symbol]))

@@ -20,11 +20,6 @@ class Standing:
     def __init__(self, view: LiveView, queries: Queries) -> None:
         self._view = view
         self._queries = queries
-        self._days: dict[str, CandleRow] = {}
-
-    def note(self, candles: Iterable[CandleRow]) -> None:
-        """Remember the day's open candles, which say how far a price has moved today."""
-        self._days.update((row.symbol, row) for row in candles if row.interval == "1d" and row.state == "open")
 
     def snapshot(self, wanted: Subscribe) -> str:
         """Tell all that is asked for, history included."""
@@ -51,9 +46,9 @@ class Standing:
         return messages.prices(self._view.sequence, entries)
 
     def _day(self, symbol: str) -> CandleRow | None:
-        if symbol not in self._days:
-            self.note(self._view.recent_candles(symbol, "1d"))
-        return self._days.get(symbol)
+        """Return the day's open candle, which says how far the price has moved today."""
+        days = self._view.recent_candles(symbol, "1d")
+        return days[-1] if days and days[-1].state == "open" else None
 
     def _candles(self, symbol: str, wanted: Subscribe) -> list[CandleRow]:
         if "candles" not in wanted.channels:

@@ -143,8 +143,10 @@ class Ledger:
 
     def settle(self, known_at: int) -> list[CandleRow]:
         """Return a new revision of every window that is over and of which there is something new to say."""
+        if self.horizon <= self.settled_to and not any(is_over(at, "1m", self.horizon) for at in self._touched):
+            return []
         minutes = sorted(self._candles)
-        if not minutes or not (self._touched or self.horizon > self.settled_to):
+        if not minutes:
             return []
         written = []
         for opened in self._to_judge(minutes):

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 import polars as pl
 
@@ -29,6 +30,9 @@ MOST_DISPUTES = 10_000
 """Candles that differ from the exchange's and wait to be looked into at most."""
 MOST_ROWS = 2_000_000
 """Rows that wait for a commit at most; then the tape is no longer read, and fills, and the producers wait."""
+
+
+_overdue = cache(telemetry.windows_overdue.labels)
 
 
 class EmbeddedEngine:
@@ -225,7 +229,7 @@ class EmbeddedEngine:
         for symbol in symbols:
             ledger, last = self._ledgers[symbol], self._fold.last.get(symbol)
             holes = self.holes.of(symbol)
-            telemetry.windows_overdue.labels(symbol).set(len(ledger.unproved))
+            _overdue(symbol).set(len(ledger.unproved))
             self._view.set_health(
                 symbol,
                 SymbolHealth(

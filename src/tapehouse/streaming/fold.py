@@ -1,7 +1,9 @@
 """The fold: messages of the tape become held ids, windows and rows. Each id is taken once, whatever comes (law 1)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import groupby
 
 import msgspec
 import polars as pl
@@ -13,7 +15,7 @@ from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import Ledger
 from tapehouse.market.windows import SECOND, opened_at
 from tapehouse.ports import Batch
-from tapehouse.producers.binance.decode import Messages, decode_rest, decode_stream, reject
+from tapehouse.producers.binance.decode import Messages, concatenate, decode_rest, decode_stream, reject
 from tapehouse.producers.binance.wire import KLINES_TOPIC, TRADES_TOPIC, rest_kline
 from tapehouse.streaming.columns import minute_of, stream_columns
 from tapehouse.streaming.ledgers import Ledgers
@@ -21,6 +23,8 @@ from tapehouse.streaming.view import to_trades
 
 FEW = 400
 """Up to so many trades are folded one by one; more are folded as columns."""
+MANY = 50_000
+"""About so many messages become columns at once: enough to be cheap, few enough to need little memory."""
 JUMP_ALLOWANCE = 10_000_000
 JUMP_PER_SECOND = 1_000_000
 """An id further ahead than this, and this many for each second since the last trade, cannot be true."""
@@ -31,6 +35,11 @@ QuantityHeld = Callable[[str, int, int], int]
 
 Recall = Callable[[str, int], None]
 """Called with (symbol, opening) before a window changes that is too old to be kept in memory."""
+
+
+accepted = cache(telemetry.trades_accepted.labels)
+duplicate = cache(telemetry.trades_duplicate.labels)
+"""Finding a labelled counter costs more than counting; there are as many as symbols are followed."""
 
 
 class Folded(msgspec.Struct):
@@ -63,16 +72,19 @@ class Fold:
     def take(self, batches: Iterable[Batch]) -> Folded:
         """Fold the batches in order."""
         folded = Folded()
-        for batch in batches:
-            match batch.shape:
+        for shape, alike in groupby(batches, key=lambda batch: batch.shape):
+            match shape:
                 case "stream":
-                    self._take_messages(decode_stream(batch), folded)
+                    for together in _gathered(alike):
+                        self._take_messages(concatenate([decode_stream(batch) for batch in together]), folded)
                 case "klines":
-                    self._take_rest_klines(batch, folded)
+                    for batch in alike:
+                        self._take_rest_klines(batch, folded)
                 case _:
-                    trades, rejected = decode_rest(batch)
-                    folded.rejected += rejected
-                    self._take_singles(trades, folded)
+                    for batch in alike:
+                        trades, rejected = decode_rest(batch)
+                        folded.rejected += rejected
+                        self._take_singles(trades, folded)
         return folded
 
     def take_columns(self, columns: pl.DataFrame, folded: Folded) -> None:
@@ -182,11 +194,11 @@ class Fold:
         first, last = trade.first_trade_id, trade.last_trade_id
         new = ledger.coverage.held.missing(first, last)
         if not new:
-            telemetry.trades_duplicate.labels(trade.symbol).inc()
+            duplicate(trade.symbol).inc()
             return []
         if new == [(first, last)]:
             ledger.coverage.accept(first, last)
-            telemetry.trades_accepted.labels(trade.symbol).inc(last - first + 1)
+            accepted(trade.symbol).inc(last - first + 1)
             return [trade]
         rest = trade.quantity - self._quantity_of(trade.symbol, first, last, folded)
         if rest < 0:
@@ -194,7 +206,7 @@ class Fold:
             folded.rejected.append(Rejected(TRADES_TOPIC, reason, payload, trade.received_at))
             return []
         ledger.coverage.accept(first, last)
-        telemetry.trades_accepted.labels(trade.symbol).inc(sum(b - a + 1 for a, b in new))
+        accepted(trade.symbol).inc(sum(b - a + 1 for a, b in new))
         return residues(trade, new, rest)
 
     def _quantity_of(self, symbol: str, first: int, last: int, folded: Folded) -> int:
@@ -239,7 +251,7 @@ class Fold:
             whole = different == rows == last - first + 1
             if whole and self._holds_run(symbol, first, last, columns, folded):
                 folded.held[symbol].add(first, last)
-                telemetry.trades_accepted.labels(symbol).inc(rows)
+                accepted(symbol).inc(rows)
             else:
                 irregular.append(symbol)
         if not irregular:
@@ -286,8 +298,8 @@ class Fold:
                 folded.times[symbol, trade_id] = traded_at
                 if trade_id > newest:
                     newest, self.last_traded_at[symbol] = trade_id, traded_at
-        telemetry.trades_accepted.labels(symbol).inc(len(keep))
-        telemetry.trades_duplicate.labels(symbol).inc(rows.height - len(keep))
+        accepted(symbol).inc(len(keep))
+        duplicate(symbol).inc(rows.height - len(keep))
         return rows[keep]
 
     def _refusal_of_jump(self, ledger: Ledger, trade_id: int, traded_at: int) -> bool:
@@ -314,6 +326,20 @@ class Fold:
             if known is None or trade.last_trade_id > known.last_trade_id:
                 self.last[trade.symbol] = trade
                 self.last_traded_at[trade.symbol] = trade.traded_at
+
+
+def _gathered(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Cut batches into lists of about MANY messages."""
+    together: list[Batch] = []
+    messages = 0
+    for batch in batches:
+        together.append(batch)
+        messages += len(batch.frames)
+        if messages >= MANY:
+            yield together
+            together, messages = [], 0
+    if together:
+        yield together
 
 
 def residues(trade: Trade, new: Sequence[Range], quantity: int) -> list[Trade]:

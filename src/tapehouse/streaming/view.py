@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, product
 
 import msgspec
 import polars as pl
@@ -20,11 +20,30 @@ TAIL = 50
 UPDATES_KEPT = 256
 """Updates a subscriber may lag behind before the oldest are let go."""
 
+Chunk = Sequence[Trade] | pl.DataFrame
+"""Trades as a fold accepted them: one by one, or as columns (`streaming.columns.TRADE_COLUMNS`)."""
+
+
+class Interest(msgspec.Struct, frozen=True):
+    """What a reader wants to hear of: trades of symbols, candles of (symbol, interval), and that anything traded."""
+
+    trades: frozenset[str] = frozenset()
+    candles: frozenset[tuple[str, str]] = frozenset()
+    prices: bool = False
+
+    def is_anything(self) -> bool:
+        """Tell whether there is anything to hear."""
+        return self.prices or bool(self.trades or self.candles)
+
 
 class Update(msgspec.Struct, frozen=True):
-    """What one fold changed. `skipped` counts the trades of a symbol that `trades` leaves out."""
+    """What one fold changed, as far as the reader is interested; `traded` names every symbol that traded.
+
+    `skipped` counts the trades of a symbol that `trades` leaves out.
+    """
 
     sequence: int
+    traded: Collection[str]
     trades: Mapping[str, Sequence[Trade]]
     skipped: Mapping[str, int]
     candles: Sequence[CandleRow]
@@ -33,7 +52,8 @@ class Update(msgspec.Struct, frozen=True):
 class Subscription:
     """The updates of one reader, in order; the reader is told how many were let go when it lags."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, interest: Callable[[], Interest] | None = None) -> None:
+        self.interest = interest
         self._loop = loop
         self._updates: deque[Update] = deque()
         self._lost = 0
@@ -82,7 +102,7 @@ class LiveView:
         self._lock = threading.Lock()
         self._ledgers: Mapping[str, Ledger] = {}
         self._last: dict[str, Trade] = {}
-        self._chunks: deque[Sequence[Trade] | pl.DataFrame] = deque()
+        self._chunks: deque[Chunk] = deque()
         self._kept = 0
         self._sequence = 0
         self._health: dict[str, SymbolHealth] = {}
@@ -95,23 +115,20 @@ class LiveView:
         self._ledgers = ledgers
         self._last.update(last)
 
-    def publish(self, chunks: Sequence[Sequence[Trade] | pl.DataFrame], candles: Sequence[CandleRow]) -> None:
+    def publish(self, chunks: Sequence[Chunk], candles: Sequence[CandleRow]) -> None:
         """Show what a fold accepted (in order) and the candles it settled."""
-        trades: dict[str, list[Trade]] = {}
-        counts: dict[str, int] = {}
-        for chunk in chunks:
-            for symbol, tail, count in _tails(chunk):
-                trades[symbol] = (trades.get(symbol, []) + tail)[-TAIL:]
-                counts[symbol] = counts.get(symbol, 0) + count
         with self._lock:
             self._keep(chunks)
-        for symbol, tail in trades.items():
-            newest = max(tail, key=lambda trade: trade.last_trade_id)
-            known = self._last.get(symbol)
-            if known is None or newest.last_trade_id > known.last_trade_id:
-                self._last[symbol] = newest
-            self.horizon = max(self.horizon, newest.traded_at)
-        self._tell(trades, counts, candles)
+        counts: Counter[str] = Counter()
+        for chunk in chunks:
+            for newest, count in _newest(chunk):
+                counts[newest.symbol] += count
+                known = self._last.get(newest.symbol)
+                if known is None or newest.last_trade_id > known.last_trade_id:
+                    self._last[newest.symbol] = newest
+                self.horizon = max(self.horizon, newest.traded_at)
+        if counts or candles:
+            self._tell(chunks, counts, candles)
 
     def set_health(self, symbol: str, health: SymbolHealth) -> None:
         """Show a symbol's health."""
@@ -154,9 +171,14 @@ class LiveView:
         """Return the health of each symbol that was heard of."""
         return dict(self._health)
 
-    def subscribe(self, loop: asyncio.AbstractEventLoop) -> Subscription:
-        """Begin to collect updates for a reader that lives in this loop."""
-        subscription = Subscription(loop)
+    def subscribe(
+        self, loop: asyncio.AbstractEventLoop, interest: Callable[[], Interest] | None = None
+    ) -> Subscription:
+        """Begin to collect updates for a reader that lives in this loop.
+
+        `interest` is asked at each fold, from the engine's thread; without it the reader is told everything.
+        """
+        subscription = Subscription(loop, interest)
         with self._lock:
             self._subscriptions.add(subscription)
         return subscription
@@ -166,30 +188,40 @@ class LiveView:
         with self._lock:
             self._subscriptions.discard(subscription)
 
-    def _keep(self, chunks: Iterable[Sequence[Trade] | pl.DataFrame]) -> None:
+    def _keep(self, chunks: Iterable[Chunk]) -> None:
         for chunk in chunks:
             self._chunks.append(chunk)
             self._kept += len(chunk)
         while self._chunks and self._kept - len(self._chunks[0]) >= RECENT_TRADES:
             self._kept -= len(self._chunks.popleft())
 
-    def _tell(
-        self, trades: Mapping[str, Sequence[Trade]], counts: Mapping[str, int], candles: Sequence[CandleRow]
-    ) -> None:
-        if not trades and not candles:
-            return
+    def _tell(self, chunks: Sequence[Chunk], counts: Mapping[str, int], candles: Sequence[CandleRow]) -> None:
         with self._lock:
             subscriptions = list(self._subscriptions)
             self._sequence += 1
-        if not subscriptions:
-            return
-        skipped = {symbol: counts[symbol] - len(tail) for symbol, tail in trades.items()}
-        moving = [
-            row for symbol in trades for interval in INTERVALS for row in _open_rows(self._ledgers[symbol], interval)
-        ]
-        update = Update(self._sequence, trades, skipped, [*candles, *moving])
         for subscription in subscriptions:
-            subscription.offer(update)
+            interest = subscription.interest() if subscription.interest is not None else None
+            if interest is None or interest.is_anything():
+                subscription.offer(self._update(interest, chunks, counts, candles))
+
+    def _update(
+        self,
+        interest: Interest | None,
+        chunks: Sequence[Chunk],
+        counts: Mapping[str, int],
+        candles: Sequence[CandleRow],
+    ) -> Update:
+        """Put together what one reader cares for: that is all the work there is, however many symbols traded."""
+        symbols = counts.keys() if interest is None else interest.trades & counts.keys()
+        windows = product(counts, INTERVALS) if interest is None else interest.candles
+        trades = _tails(chunks, symbols)
+        moving = [row for name, interval in windows if name in counts for row in self._open_rows(name, interval)]
+        settled = [row for row in candles if interest is None or (row.symbol, row.interval) in interest.candles]
+        skipped = {symbol: counts[symbol] - len(tail) for symbol, tail in trades.items()}
+        return Update(self._sequence, counts.keys(), trades, skipped, [*settled, *moving])
+
+    def _open_rows(self, symbol: str, interval: str) -> list[CandleRow]:
+        return _open_rows(self._ledgers[symbol], interval)
 
 
 def _open_rows(ledger: Ledger, interval: str) -> list[CandleRow]:
@@ -205,19 +237,36 @@ def _open_rows(ledger: Ledger, interval: str) -> list[CandleRow]:
     ]
 
 
-def _tails(chunk: Sequence[Trade] | pl.DataFrame) -> Iterator[tuple[str, list[Trade], int]]:
+def _newest(chunk: Chunk) -> Iterator[tuple[Trade, int]]:
+    """Give the trade with the highest id of each symbol in a chunk, and how many there are of the symbol."""
     if isinstance(chunk, pl.DataFrame):
-        for (symbol,), rows in chunk.group_by("symbol", maintain_order=True):
-            yield str(symbol), to_trades(rows.tail(TAIL)), rows.height
+        of_symbols = chunk.group_by("symbol").agg(pl.len().alias("count"), pl.all().max_by("last_trade_id"))
+        yield from zip(to_trades(of_symbols), of_symbols["count"], strict=True)
         return
     by_symbol: dict[str, list[Trade]] = {}
     for trade in chunk:
         by_symbol.setdefault(trade.symbol, []).append(trade)
-    for symbol, trades in by_symbol.items():
-        yield symbol, trades[-TAIL:], len(trades)
+    for trades in by_symbol.values():
+        yield max(trades, key=lambda trade: trade.last_trade_id), len(trades)
 
 
-def _of_symbol(chunk: Sequence[Trade] | pl.DataFrame, symbol: str, limit: int) -> list[Trade]:
+def _tails(chunks: Iterable[Chunk], symbols: Collection[str]) -> dict[str, list[Trade]]:
+    """Return the last trades of each of these symbols, at most TAIL of one."""
+    tails: dict[str, list[Trade]] = {}
+    if not symbols:
+        return tails
+    for chunk in chunks:
+        if isinstance(chunk, pl.DataFrame):
+            chosen = chunk.filter(pl.col("symbol").is_in(list(symbols)))
+            trades = to_trades(chosen.group_by("symbol", maintain_order=True).tail(TAIL).select(chunk.columns))
+        else:
+            trades = [trade for trade in chunk if trade.symbol in symbols]
+        for trade in trades:
+            tails.setdefault(trade.symbol, []).append(trade)
+    return {symbol: trades[-TAIL:] for symbol, trades in tails.items()}
+
+
+def _of_symbol(chunk: Chunk, symbol: str, limit: int) -> list[Trade]:
     if isinstance(chunk, pl.DataFrame):
         return to_trades(chunk.filter(pl.col("symbol") == symbol).tail(limit))
     matching = (trade for trade in reversed(chunk) if trade.symbol == symbol)
