@@ -10,6 +10,7 @@ import msgspec
 from tapehouse.api.encoding import time_text
 from tapehouse.market.windows import WATERMARK_DELAY
 from tapehouse.streaming.view import LiveView, SymbolHealth
+from tapehouse.telemetry import mask
 
 SILENT_AFTER = 6.0
 """Seconds without a message after which a connected feed is called silent; Binance speaks every 2 s."""
@@ -71,18 +72,18 @@ def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
 
 
 def report(moment: Moment, symbols: Iterable[str]) -> dict[str, object]:
-    """Tell the status as a whole, every source, and those symbols one by one."""
+    """Tell the status as a whole, every source, and those symbols one by one; secrets in addresses masked."""
     failing = [*_feeds_down(moment), *_commits_late(moment)]
     degraded = list(islice(_imperfections(moment), MOST_REASONS))
     told = {symbol: _symbol(moment, moment.symbols[symbol]) for symbol in symbols if symbol in moment.symbols}
     return {
         "status": "failing" if failing else "degraded" if degraded else "ok",
-        "reasons": [*failing, *degraded][:MOST_REASONS],
+        "reasons": mask([*failing, *degraded][:MOST_REASONS]),
         "now": time_text(moment.now),
         "event_time": time_text(moment.horizon) if moment.horizon else None,
         "watermark": time_text(moment.horizon - WATERMARK_DELAY) if moment.horizon else None,
         "commit": _commit(moment),
-        "sources": {source.name: _source(moment, source) for source in moment.sources},
+        "sources": mask({source.name: _source(moment, source) for source in moment.sources}),
         "symbols": told,
     }
 
