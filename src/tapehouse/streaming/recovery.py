@@ -55,7 +55,7 @@ def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     for symbol, ranges in missing.items():
         if symbol in ledgers:
             ledgers[symbol].coverage.expect(ranges[-1][1])
-    _recall_newest(lake, ledgers, tail)
+    _recall_newest(lake, ledgers)
     _refold(lake, ledgers, tail)
     last = _last_trades(lake, ledgers, tail)
     holes = [hole for ledger in ledgers.values() for hole in _holes(lake, ledger, last)]
@@ -158,26 +158,23 @@ def _tail(lake: Lake, received_from: int) -> pl.DataFrame:
     return trades.collect()
 
 
-def _recall_newest(lake: Lake, ledgers: dict[str, Ledger], tail: pl.DataFrame) -> None:
+def _recall_newest(lake: Lake, ledgers: dict[str, Ledger]) -> None:
     """Recall the windows that can still change by themselves, and the last candle of each symbol."""
     newest = lake.scan(CANDLES).select(pl.col("date").max()).collect().item()
-    minutes = dict(tail.group_by("symbol").agg(pl.col("traded_at").to_physical().max()).iter_rows())
     wanted = {symbol for symbol, ledger in ledgers.items() if ledger.coverage.held}
     searched: list[date] = [newest - timedelta(days=back) for back in range(DAYS_SEARCHED)] if newest else []
     for dates in (searched[:2], *([day] for day in searched[2:])):
         if wanted:
-            wanted -= _recall_dates(lake, ledgers, wanted, dates, minutes)
+            wanted -= _recall_dates(lake, ledgers, wanted, dates)
 
 
-def _recall_dates(
-    lake: Lake, ledgers: dict[str, Ledger], wanted: Collection[str], dates: Sequence[date], minutes: dict[str, int]
-) -> set[str]:
+def _recall_dates(lake: Lake, ledgers: dict[str, Ledger], wanted: Collection[str], dates: Sequence[date]) -> set[str]:
     names = [day.isoformat() for day in dates]
     chosen = pl.col("symbol").is_in(list(wanted))
     rows = highest_revisions(lake.scan(CANDLES, dates=names).filter(chosen)).collect()
     opened = pl.col("opened_at").to_physical()
     last_traded = rows.filter(pl.col("trades") > 0, pl.col("interval") == "1m").group_by("symbol").agg(opened.max())
-    horizons = {symbol: max(at + MINUTE, minutes.get(symbol, 0)) for symbol, at in last_traded.iter_rows()}
+    horizons = {symbol: at + MINUTE for symbol, at in last_traded.iter_rows()}
     kept = pl.DataFrame(
         [(symbol, name, kept_from(name, horizon)) for symbol, horizon in horizons.items() for name in INTERVALS],
         schema={"symbol": pl.String, "interval": pl.String, "kept_from": pl.Int64},
