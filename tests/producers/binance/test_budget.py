@@ -83,12 +83,21 @@ def test_what_is_under_way_is_added_to_what_the_exchange_has_seen(path):
     assert budget.usage(NOON).weight == 1020
 
 
-def test_a_ban_stops_requests_and_connections_of_every_process_until_it_is_over(path):
+def test_a_ban_stops_the_requests_of_every_process_until_it_is_over_and_no_stream(path):
     Budget(path).ban(90.0, NOON)
     other = Budget(path)
-    assert [other.spend(1, NOON + 30), other.attempt(NOON + 30)] == [60.0, 60.0]
+    assert other.spend(2, NOON + 30) == pytest.approx(60.0)
     assert other.usage(NOON + 30).banned_until == NOON + 90
-    assert [other.spend(1, NOON + 90), other.attempt(NOON + 90)] == [0.0, 0.0]
+    assert other.attempt(NOON + 30) == 0.0
+    assert other.spend(2, NOON + 91) == 0.0
+
+
+def test_a_ban_of_streams_stops_the_connections_of_every_process_and_no_request(path):
+    Budget(path).ban_streams(90.0, NOON)
+    other = Budget(path)
+    assert other.attempt(NOON + 30) == pytest.approx(60.0)
+    assert other.spend(2, NOON + 30) == 0.0
+    assert other.attempt(NOON + 91) == 0.0
 
 
 def test_a_shorter_ban_does_not_end_a_longer_one(path):

@@ -214,7 +214,7 @@ async def test_too_many_requests_on_the_handshake_is_a_ban_that_is_waited_for(
         await eventually(lambda: "banned" in shard.status().last_error)
         assert not shard.status().connected
     assert len(exchange.stream_paths) == 1
-    assert Budget(tmp_path / "budget.json").usage(time.time()).banned_until > time.time() + 800
+    assert Budget(tmp_path / "budget.json").attempt(time.time()) > 800
 
 
 async def test_a_server_that_refuses_for_ever_is_not_hammered(exchange, reading, make_shard, eventually):

@@ -31,6 +31,7 @@ class _Spent(msgspec.Struct):
     weight: int = 0
     weight_limit: int = DEFAULT_WEIGHT_LIMIT
     banned_until: float = 0.0
+    streams_banned_until: float = 0.0
     attempts: list[float] = msgspec.field(default_factory=list)
 
 
@@ -86,15 +87,20 @@ class Budget:
             spent.weight_limit = weight_limit
 
     def ban(self, seconds: float, now: float) -> None:
-        """Ask for nothing for this long: the exchange said so."""
+        """Send no request for this long: the exchange said so. Streams are counted apart, and go on."""
         with self._record(now) as spent:
             spent.banned_until = max(spent.banned_until, now + min(seconds, LONGEST_BAN))
+
+    def ban_streams(self, seconds: float, now: float) -> None:
+        """Open no WebSocket for this long: the exchange said so."""
+        with self._record(now) as spent:
+            spent.streams_banned_until = max(spent.streams_banned_until, now + min(seconds, LONGEST_BAN))
 
     def attempt(self, now: float) -> float:
         """Count an attempt to open a WebSocket when the last five minutes allow one."""
         with self._record(now) as spent:
-            if spent.banned_until > now:
-                return spent.banned_until - now
+            if spent.streams_banned_until > now:
+                return spent.streams_banned_until - now
             allowed = int(CONNECTION_ATTEMPTS * self._headroom)
             if len(spent.attempts) >= allowed:
                 return spent.attempts[-allowed] + CONNECTION_WINDOW - now
@@ -142,4 +148,6 @@ def _at(spent: _Spent, now: float) -> _Spent:
     spent.attempts = [at for at in spent.attempts if now - CONNECTION_WINDOW < at <= now]
     if spent.banned_until > now + LONGEST_BAN:
         spent.banned_until = 0.0
+    if spent.streams_banned_until > now + LONGEST_BAN:
+        spent.streams_banned_until = 0.0
     return spent

@@ -65,7 +65,7 @@ class Dialer:
         pause = REFUSAL_PAUSE if error.status in REGION_OR_FIREWALL else NETWORK_PAUSE
         self.endpoints.failed(endpoint, monotonic(), pause)
         if error.status in TOO_MANY:
-            self._budget.ban(error.retry_after or DEFAULT_RETRY_AFTER, time.time())
+            self._budget.ban_streams(error.retry_after or DEFAULT_RETRY_AFTER, time.time())
         log.warning("connection_refused", endpoint=endpoint, error=str(error), what_to_do=meaning or "trying again")
         text = f"{endpoint}: {error}" + (f": {meaning}" if meaning else "")
         return HandshakeError(text, status=error.status, retry_after=error.retry_after)
