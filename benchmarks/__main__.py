@@ -1,0 +1,99 @@
+"""Run the benchmarks, print their figures, and write RESULTS.md: `python -m benchmarks [--quick] [NAME...]`."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import bench_ages, bench_queries, bench_size, bench_start, bench_steady, bench_sustained
+from benchmarks.measuring import Figure
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+LIBRARIES = ("polars", "deltalake", "msgspec", "picows", "cryptofeed")
+
+Bench = tuple[str, Callable[[bool], Sequence[Figure]]]
+
+BENCHES: dict[str, Bench] = {
+    "sustained": ("The whole path", lambda quick: bench_sustained.run(15 if quick else 60)),
+    "ages": ("How fresh", lambda quick: bench_ages.run(15 if quick else 40)),
+    "memory": ("Memory under load", lambda quick: bench_steady.run_memory(30 if quick else 600)),
+    "symbols": ("Many symbols", lambda quick: bench_steady.run_symbols(15 if quick else 60)),
+    "rest": ("At rest", lambda quick: bench_steady.run_rest(20 if quick else 120)),
+    "fold": ("Candles from stored trades", lambda quick: bench_queries.run_fold(1_000_000 if quick else 5_000_000)),
+    "latest": ("Last prices under load", lambda quick: bench_queries.run_latest(10 if quick else 30)),
+    "size": ("Bytes a trade", lambda _quick: bench_size.run()),
+    "start": ("Start and recovery", lambda quick: bench_start.run(2_000_000 if quick else 50_000_000)),
+}
+
+
+def main() -> None:
+    """Run those named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and write RESULTS.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all when none is given")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, smaller tables; nothing is written")
+    options = parser.parse_args()
+    if unknown := set(options.names) - BENCHES.keys():
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}")
+    report = [heading(options.quick)]
+    for name in options.names or BENCHES:
+        title, bench = BENCHES[name]
+        began = time.monotonic()
+        section = as_table(title, bench(options.quick))
+        print(f"{section}\n({name} took {time.monotonic() - began:.0f} s)\n", flush=True)
+        report.append(section)
+    if not options.quick and not options.names:
+        RESULTS.write_text("\n\n".join(report) + "\n")
+
+
+def as_table(title: str, figures: Sequence[Figure]) -> str:
+    """Return a section of the report."""
+    rows = [f"| {each.name} | {each.shown} | {each.goal} | {_verdict(each)} |" for each in figures]
+    return "\n".join([f"## {title}", "", "| what | measured | goal | |", "|---|---|---|---|", *rows])
+
+
+def _verdict(figure: Figure) -> str:
+    return "" if figure.holds is None else "reached" if figure.holds else "**missed**"
+
+
+def heading(quick: bool) -> str:
+    """Return what a reader has to know of the machine and the code."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    load = os.getloadavg()[0]
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            f"Written by `make bench`{' --quick' if quick else ''}; do not edit. The generator of load, the peer and "
+            "the platform share one machine.",
+            "",
+            f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, Python {platform.python_version()}, {libraries}",
+            f"- {processor()}, {os.cpu_count()} processors, {memory():.0f} GB, load before the run {load:.1f}",
+        ]
+    )
+
+
+def commit() -> str:
+    """Return the commit that was measured."""
+    asked = ["git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), sys.platform)
+
+
+def memory() -> float:
+    """Return the machine's memory in gigabytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""How old a trade is when it is committed, and when it has moved the live candle a WebSocket client sees.
+
+Ages count from the receipt of each trade (kept in bronze). Committed means the commit's log entry is on disk (its
+modification time); a trade has moved the candle once a message came that tells its id or a later one.
+"""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import polars as pl
+from websockets.sync.client import connect
+
+from benchmarks import stand, truth
+from benchmarks.measuring import Figure, at_most, check
+from tapehouse.catalog import TRADES
+from tapehouse.lake.delta import DeltaLake
+
+SYMBOL = "BTCUSDT"
+
+
+def run(seconds: float) -> list[Figure]:
+    """Measure at a calm and at a busy rate."""
+    calm, _ = measure(seconds, 1_000)
+    busy, commits = measure(seconds, 200_000)
+    return [
+        Figure("200,000 msg/s: age at commit, p50", commits[0], "ms"),
+        at_most("200,000 msg/s: age at commit, p99", commits[1], "ms", 400),
+        Figure("1,000 msg/s: trade to live candle, p50", calm[0], "ms"),
+        at_most("1,000 msg/s: trade to live candle, p99", calm[1], "ms", 30),
+        Figure("200,000 msg/s: trade to live candle, p50", busy[0], "ms"),
+        at_most("200,000 msg/s: trade to live candle, p99", busy[1], "ms", 150),
+    ]
+
+
+def measure(seconds: float, rate: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return (p50, p99) in milliseconds of the live candle's age and of the age at commit."""
+    with stand.folder() as folder:
+        with stand.exchange(rate) as exchange, stand.platform(folder, exchange) as platform:
+            stand.wait_until_it_flows(platform, rate)
+            began = time.time_ns() // 1000
+            seen = follow(platform.url, seconds)
+            ended = seen[-1][0]
+        truth.check_trades(DeltaLake(str(folder / "delta")))
+        return live_ages(folder, seen), commit_ages(folder, began, ended)
+
+
+def follow(url: str, seconds: float) -> list[tuple[int, int]]:
+    """Return (arrival in microseconds, last trade id) of each live candle that comes."""
+    wanted = {"symbols": [SYMBOL], "interval": "1m", "channels": ["candles"]}
+    seen = []
+    with connect(url.replace("http", "ws") + "/live", max_size=None) as socket:
+        socket.send(json.dumps({"subscribe": wanted}))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            message = socket.recv(timeout=10)
+            arrived = time.time_ns() // 1000
+            if '"candles"' in str(message)[:40]:
+                seen += [(arrived, int(last)) for last in re.findall(r'"last_trade_id": ?(\d+)', str(message))[-1:]]
+    check(len(seen) > seconds, f"{len(seen)} candles in {seconds} seconds")
+    return seen
+
+
+def live_ages(folder: Path, seen: list[tuple[int, int]]) -> tuple[float, float]:
+    """Match each trade with the first message that tells of it."""
+    lake = DeltaLake(str(folder / "delta"))
+    told = pl.DataFrame(seen, schema=["arrived", "id"], orient="row").sort("id").unique("id", keep="first")
+    trades = (
+        lake.scan(TRADES)
+        .filter(pl.col("symbol") == SYMBOL, pl.col("first_trade_id").is_between(told["id"][0] + 1, told["id"][-1]))
+        .select(id="first_trade_id", received_at=pl.col("received_at").to_physical())
+        .sort("id")
+        .collect()
+    )
+    matched = trades.join_asof(told.sort("id"), on="id", strategy="forward")
+    return _quantiles(matched.select((pl.col("arrived") - pl.col("received_at")) / 1000).to_series())
+
+
+def commit_ages(folder: Path, began: int, ended: int) -> tuple[float, float]:
+    """Match each trade with the moment its commit was on disk."""
+    table = folder / "delta" / TRADES
+    ages = []
+    for entry in sorted((table / "_delta_log").glob("*.json")):
+        committed = entry.stat().st_mtime_ns // 1000
+        for path in _files_added(entry):
+            rows = pl.scan_parquet(table / path, hive_partitioning=False)
+            ages.append(rows.select(age=committed - pl.col("received_at").to_physical(), at="received_at").collect())
+    found = pl.concat(ages).filter(pl.col("at").to_physical().is_between(began, ended))
+    return _quantiles(found["age"] / 1000)
+
+
+def _files_added(entry: Path) -> list[str]:
+    """Return the files a commit of new rows added; a compaction changes no rows."""
+    actions = [json.loads(line) for line in entry.read_text().splitlines()]
+    return [action["add"]["path"] for action in actions if "add" in action and action["add"]["dataChange"]]
+
+
+def _quantiles(ages: pl.Series) -> tuple[float, float]:
+    check(len(ages) > 0, "no trade to measure")
+    return tuple(float(ages.quantile(share)) for share in (0.5, 0.99))  # type: ignore[return-value]  # two of them

@@ -1,0 +1,58 @@
+"""The whole path at a fixed rate: socket, coverage, bronze committed, candles, live view; beside it cryptofeed.
+
+The exchange plays at real time in a process of its own. Afterwards every id must be in bronze once and every closed
+candle equal to the exchange's kline. cryptofeed then reads such a socket as fast as it can, and stores nothing.
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+from benchmarks import stand, truth
+from benchmarks.measuring import Figure, at_least, at_most, check
+from tapehouse.lake.delta import DeltaLake
+
+RATE = 400_000
+
+
+def run(seconds: float, rate: float = RATE) -> list[Figure]:
+    """Measure both, one after the other."""
+    ours = measure_platform(seconds, rate)
+    peer = measure_cryptofeed(min(seconds, 15.0))
+    cost, peer_cost = ours[1].value, peer["cpu"] / peer["messages"] * 1e6
+    return [
+        *ours,
+        Figure("cryptofeed, trades callback alone: messages a second", peer["messages"] / peer["seconds"], "msg/s"),
+        Figure("cryptofeed: CPU seconds per million messages", peer_cost, "s"),
+        at_most("CPU per message, Tapehouse / cryptofeed", cost / peer_cost, "", 0.5),
+    ]
+
+
+def measure_platform(seconds: float, rate: float) -> list[Figure]:
+    """Run the platform at a rate and check what it stored."""
+    with stand.folder() as folder:
+        with stand.exchange(rate) as exchange, stand.platform(folder, exchange) as platform:
+            stand.wait_until_it_flows(platform, rate)
+            began, cpu, held = time.monotonic(), platform.cpu_seconds(), platform.accepted()
+            time.sleep(seconds)
+            accepted = platform.accepted() - held
+            took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
+            check(platform.count("tapehouse_holes_opened_total") == 0, "the exchange had to cut a reader too slow")
+        lake = DeltaLake(str(folder / "delta"))
+        trades = truth.check_trades(lake)
+        compared, _ = truth.check_candles(lake)
+    return [
+        at_least(f"sustained for {took:.0f} s", accepted / took, "msg/s", rate * 0.99),
+        Figure("CPU seconds per million messages", used / accepted * 1e6, "s"),
+        Figure("trades in bronze, each once", trades, ""),
+        Figure("closed candles equal to the exchange's klines, all compared", compared, ""),
+    ]
+
+
+def measure_cryptofeed(seconds: float) -> dict[str, float]:
+    """Run the peer against an exchange that waits for its reader."""
+    with stand.exchange(RATE, speed="max") as exchange:
+        command = [sys.executable, "-m", "benchmarks.cryptofeed_peer", exchange.ws_url, exchange.rest_url, str(seconds)]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds + 60)
+    return dict(json.loads(answer.stdout.splitlines()[0]))
