@@ -69,10 +69,10 @@ def heading(quick: bool) -> str:
         [
             "# Benchmarks",
             "",
-            f"Written by `make bench`{' --quick' if quick else ''}; do not edit. The generator of load, the peer and "
-            "the platform share one machine.",
+            f"Written by `make bench`{' --quick' if quick else ''}. Load, peer and platform share one machine.",
             "",
-            f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, Python {platform.python_version()}, {libraries}",
+            f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}",
+            f"- Python {platform.python_version()}, {libraries}",
             f"- {processor()}, {os.cpu_count()} processors, {memory():.0f} GB, load before the run {load:.1f}",
         ]
     )

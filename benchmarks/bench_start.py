@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 from statistics import median
 
 from benchmarks import stand, stored, truth
@@ -28,11 +29,14 @@ def run(trades: int) -> list[Figure]:
     ]
 
 
-def start_on(folder: stand.Path | None) -> float:
+def start_on(folder: Path | None) -> float:
     """Return the seconds until `/health` answers."""
-    with stand.folder() as fresh, stand.exchange(100) as exchange:
-        with stand.platform(folder or fresh, exchange) as platform:
-            return platform.seconds_to_start
+    with (
+        stand.folder() as fresh,
+        stand.exchange(100) as exchange,
+        stand.platform(folder or fresh, exchange) as platform,
+    ):
+        return platform.seconds_to_start
 
 
 def again_complete(rate: float = 1_000) -> float:

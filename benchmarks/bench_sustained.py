@@ -1,7 +1,7 @@
-"""The whole path at a fixed rate: socket, coverage, bronze committed, candles, live view; beside it cryptofeed.
+"""The whole path as fast as it goes: socket, coverage, bronze committed, candles, live view; beside it cryptofeed.
 
-The exchange plays at real time in a process of its own. Afterwards every id must be in bronze once and every closed
-candle equal to the exchange's kline. cryptofeed then reads such a socket as fast as it can, and stores nothing.
+The exchange is a process of its own and sends as fast as its reader takes. Afterwards every id must be in bronze once
+and every closed candle equal to the exchange's kline. cryptofeed then reads such a socket, and stores nothing.
 """
 
 import json
@@ -10,15 +10,17 @@ import sys
 import time
 
 from benchmarks import stand, truth
-from benchmarks.measuring import Figure, at_least, at_most, check
+from benchmarks.measuring import Figure, at_least, at_most
 from tapehouse.lake.delta import DeltaLake
 
-RATE = 400_000
+GOAL = 400_000
+TAPE_RATE = 25_000
+"""Trades a second of event time: low, so that many minutes pass and close."""
 
 
-def run(seconds: float, rate: float = RATE) -> list[Figure]:
+def run(seconds: float) -> list[Figure]:
     """Measure both, one after the other."""
-    ours = measure_platform(seconds, rate)
+    ours = measure_platform(seconds)
     peer = measure_cryptofeed(min(seconds, 15.0))
     cost, peer_cost = ours[1].value, peer["cpu"] / peer["messages"] * 1e6
     return [
@@ -29,21 +31,20 @@ def run(seconds: float, rate: float = RATE) -> list[Figure]:
     ]
 
 
-def measure_platform(seconds: float, rate: float) -> list[Figure]:
-    """Run the platform at a rate and check what it stored."""
+def measure_platform(seconds: float) -> list[Figure]:
+    """Run the platform and check what it stored."""
     with stand.folder() as folder:
-        with stand.exchange(rate) as exchange, stand.platform(folder, exchange) as platform:
-            stand.wait_until_it_flows(platform, rate)
+        with stand.exchange(TAPE_RATE, speed="max") as exchange, stand.platform(folder, exchange) as platform:
+            stand.wait_until_it_flows(platform, GOAL)
             began, cpu, held = time.monotonic(), platform.cpu_seconds(), platform.accepted()
             time.sleep(seconds)
             accepted = platform.accepted() - held
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
-            check(platform.count("tapehouse_holes_opened_total") == 0, "the exchange had to cut a reader too slow")
         lake = DeltaLake(str(folder / "delta"))
         trades = truth.check_trades(lake)
         compared, _ = truth.check_candles(lake)
     return [
-        at_least(f"sustained for {took:.0f} s", accepted / took, "msg/s", rate * 0.99),
+        at_least(f"sustained for {took:.0f} s", accepted / took, "msg/s", GOAL),
         Figure("CPU seconds per million messages", used / accepted * 1e6, "s"),
         Figure("trades in bronze, each once", trades, ""),
         Figure("closed candles equal to the exchange's klines, all compared", compared, ""),
@@ -52,7 +53,7 @@ def measure_platform(seconds: float, rate: float) -> list[Figure]:
 
 def measure_cryptofeed(seconds: float) -> dict[str, float]:
     """Run the peer against an exchange that waits for its reader."""
-    with stand.exchange(RATE, speed="max") as exchange:
+    with stand.exchange(TAPE_RATE, speed="max") as exchange:
         command = [sys.executable, "-m", "benchmarks.cryptofeed_peer", exchange.ws_url, exchange.rest_url, str(seconds)]
         answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds + 60)
     return dict(json.loads(answer.stdout.splitlines()[0]))
