@@ -6,12 +6,13 @@ from collections import defaultdict
 from decimal import Decimal
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from tapehouse.market.candles import COLUMNS, Candle
 from tapehouse.market.events import Kline, Trade
-from tapehouse.market.ledger import CandleRow, Ledger
+from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Check, Ledger
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, closes_at, is_over, opened_at
 
 MIDNIGHT = 1_723_161_600_000_000  # 2024-08-09
@@ -264,3 +265,51 @@ def test_days_with_hours_of_silence_and_holes_repaired_a_day_later_come_out_righ
     ends_right(listener)
     assert listener.latest("1d", MIDNIGHT).state == "closed"
     assert listener.latest("1d", MIDNIGHT + DAY).state == "closed"
+
+
+def test_a_repair_that_proves_windows_already_forgotten_recalls_them_first():
+    minutes = [0, 1, 6, *range(7, 18)]
+    trades = [make_trade(number, MIDNIGHT + minute * MINUTE, number + 1) for number, minute in enumerate(minutes)]
+    listener = Listener(World(trades, MIDNIGHT + 18 * MINUTE))
+    for trade in [*trades[:2], *trades[3:]]:
+        listener.take([trade], [])
+        listener.settle()
+        listener.ledger.trim()
+    assert [listener.latest("1m", MIDNIGHT + minute * MINUTE).state for minute in (1, 2, 5)] == ["gap"] * 3
+    listener.take([trades[2]], [])
+    listener.settle()
+    ends_right(listener)
+
+
+def test_the_exchanges_kline_is_held_against_the_candle_once_and_again_when_either_changes():
+    trades = [make_trade(number, MIDNIGHT + number * MINUTE, 3) for number in range(4)]
+    world = World(trades, MIDNIGHT + 4 * MINUTE)
+    listener = Listener(world)
+    listener.take(trades, [world.kline(MIDNIGHT + MINUTE)])
+    listener.settle()
+    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [])]
+    assert listener.ledger.checks() == []
+    told = world.kline(MIDNIGHT + MINUTE)
+    other = msgspec.structs.replace(told, candle=msgspec.structs.replace(told.candle, volume=7))
+    assert listener.ledger.tell(other)
+    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("volume", 1, 7)])]
+
+
+def test_an_exchange_that_tells_fewer_trades_than_it_did_is_a_difference_and_not_the_truth():
+    trades = [make_trade(number, MIDNIGHT + number * MINUTE, 3) for number in range(4)]
+    ledger = Ledger("BTCUSDT")
+    for trade in trades:
+        ledger.coverage.accept(trade.first_trade_id, trade.last_trade_id)
+        ledger.add(opened_at(trade.traded_at, "1m"), trade.as_candle())
+    ledger.tell(Kline("BTCUSDT", "1m", MIDNIGHT + MINUTE, None, 3, MIDNIGHT))
+    assert [row.state for row in ledger.settle(1) if row.interval == "1m"] == ["closed"] * 3
+    assert ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("trades", 1, 0)])]
+
+
+def test_a_silence_longer_than_a_week_is_not_written_minute_by_minute():
+    ledger = Ledger("BTCUSDT")
+    for number, at in enumerate((MIDNIGHT, MIDNIGHT + (LONGEST_EMPTY_RUN + 3000) * MINUTE)):
+        ledger.coverage.accept(number, number)
+        ledger.add(at, make_trade(number, at, 3).as_candle())
+    rows = ledger.settle(1)
+    assert sum(row.interval == "1m" for row in rows) <= 2 * LONGEST_EMPTY_RUN + 1

@@ -135,7 +135,10 @@ class Ledger:
 
     def lacks(self, opened: int) -> bool:
         """Tell whether rows of that time must be recalled before trades of it are added."""
-        return opened < self._retained_from
+        if opened < self._retained_from:
+            return True
+        between = self._retained_from > 0 and opened < self.newest()
+        return between and not self.holds_between(self._retained_from, opened)
 
     def holds_between(self, start: int, end: int) -> bool:
         """Tell whether trades of [start, end) are at hand."""
