@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import duckdb
 import httpx
@@ -40,7 +40,7 @@ class Exchange:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="exchange")
 
-    def __enter__(self) -> "Exchange":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(READY_WITHIN), "the exchange did not start"
         return self
@@ -67,6 +67,10 @@ class Exchange:
             return act(self.running)
 
         return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(READY_WITHIN)
+
+    def until_told(self, moment: int, patience: float = 120.0) -> None:
+        """Wait until everything before a moment (microseconds) has been told."""
+        until(lambda: self.do(lambda running: running.playhead) >= moment, patience)
 
     def begin(self, play: Callable[[RunningExchange], Awaitable[None]]) -> Callable[[], None]:
         """Have something done beside what the test does; call what this returns to end it."""
@@ -96,7 +100,7 @@ class Platform:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tapehouse.cli", "up", *arguments],
                 cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder)} | self.settings,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONFAULTHANDLER": "1"} | self.settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -161,7 +165,12 @@ class Platform:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end, and return the status it ends with; within ten seconds."""
         self.process.send_signal(number)
-        return self.process.wait(STOPS_WITHIN)
+        try:
+            return self.process.wait(STOPS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # it says where its threads are
+            self.process.wait(STOPS_WITHIN)
+            pytest.fail(f"not ended in {STOPS_WITHIN:.0f} s:\n{self.log()[-8000:]}")
 
     def ended(self) -> None:
         """Leave no process behind."""
@@ -235,6 +244,17 @@ def tables(tmp_path: Path) -> Iterator[Tables]:
     found = Tables(tmp_path / "data" / "delta")
     yield found
     found.close()
+
+
+@pytest.fixture
+def ids_told() -> Callable[[Exchange], dict[str, int]]:
+    """Return the last id of each symbol that an exchange has told."""
+
+    def told(exchange: Exchange) -> dict[str, int]:
+        playhead = exchange.do(lambda running: running.playhead)
+        return {symbol: exchange.tape.id_at(symbol, playhead) - 1 for symbol in exchange.tape.pairs}
+
+    return told
 
 
 @pytest.fixture

@@ -33,14 +33,6 @@ def late_in_the_evening_before_yesterday() -> int:
     return midnight - DAY - 45 * MINUTE + 30 * SECOND
 
 
-def until_told(served, moment):
-    """Wait until the exchange has told everything before a moment."""
-    deadline = time.monotonic() + PATIENCE
-    while served.do(lambda running: running.playhead) < moment:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 async def misbehave(exchange):
     """Every now and then something larger than a spoiled message."""
     chance = random.Random(SEED)
@@ -63,7 +55,9 @@ async def misbehave(exchange):
                 exchange.faults.set(skew_ms=chance.choice([-1500, 0, 1500]))
 
 
-def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_candle_is_exact(exchange, platform, audit):
+def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_candle_is_exact(
+    exchange, platform, audit, ids_told
+):
     begins_at = late_in_the_evening_before_yesterday()
     served = exchange(
         symbols=4,
@@ -86,17 +80,11 @@ def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_cand
     behave()
     served.do(lambda running: running.faults.clear())
     up.start()
-    until_told(served, begins_at + 25 * HOUR)
-    up.until_whole(ids_told(served, symbols), PATIENCE)
+    served.until_told(begins_at + 25 * HOUR)
+    up.until_whole(ids_told(served), PATIENCE)
     assert up.stop() == 0
     audited = audit(served)
     for symbol in symbols:
         trades = audited.everything(symbol)
         assert trades[-1].traded_at.date() > trades[0].traded_at.date()
     assert "drop" in served.running.faults.counts
-
-
-def ids_told(served, symbols):
-    """The last id of each symbol that the exchange has told."""
-    playhead = served.do(lambda running: running.playhead)
-    return {symbol: served.tape.id_at(symbol, playhead) - 1 for symbol in symbols}

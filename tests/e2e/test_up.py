@@ -1,4 +1,4 @@
-"""`tapehouse up` in a folder of one's own: it serves, it stops when told to, and what is in its way it says in words."""
+"""`tapehouse up` in a folder of one's own: it serves, it stops when told to, and says in words what is in its way."""
 
 import signal
 import socket
