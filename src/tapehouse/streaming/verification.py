@@ -148,7 +148,7 @@ def shown(column: str, units: int | None) -> str:
     if units is None:
         return ""
     scale = CANDLE_SCALES.get(column)
-    return str(units) if scale is None else format(to_decimal(units, scale).normalize(), "f")
+    return str(units) if scale is None else f"{to_decimal(units, scale):f}".rstrip("0").rstrip(".")
 
 
 def _untold(column: str) -> pl.Expr:
