@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, strategies as st
 
-from tapehouse.market.fixed_point import LARGEST, NOTIONAL_SCALE, to_decimal, to_units
+from tapehouse.market.fixed_point import LARGEST, LARGEST_SUM, NOTIONAL_SCALE, sum_to_units, to_decimal, to_units
 
 REFUSED = [
     "",
@@ -68,3 +68,14 @@ def test_products_become_decimals_of_sixteen_places_without_rounding(units):
     _, digits, exponent = to_decimal(units, NOTIONAL_SCALE).as_tuple()
     assert exponent == -16
     assert int("".join(map(str, digits))) == units
+
+
+@given(st.integers(0, LARGEST_SUM))
+def test_volumes_are_read_exactly_though_they_are_larger_than_any_trade(units):
+    assert sum_to_units(f"{units // 10**8}.{units % 10**8:08d}") == units
+
+
+@pytest.mark.parametrize("text", [*(text for text in REFUSED if len(text) < 12), "1" * 23, "1.2.3", "1" * 5000])
+def test_what_is_not_exactly_a_volume_is_refused(text):
+    with pytest.raises(ValueError, match=r"not a "):
+        sum_to_units(text)

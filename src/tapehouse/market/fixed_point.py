@@ -10,6 +10,9 @@ LARGEST = 2**63 - 1
 
 DECIMAL_PATTERN = r"^[0-9]{1,11}(\.[0-9]{1,8})?$"
 """What a price or quantity looks like on the wire: no sign, no exponent, no NaN, at most eight decimals."""
+LARGEST_SUM = 10**30 - 1
+"""Most units a volume may have: with sixteen decimals it still fits the 38 digits of a notional."""
+
 _exactly = Context(prec=MAX_PREC)
 """Python's own context rounds to 28 digits; a day's quote volume may have more."""
 _matches = re.compile(DECIMAL_PATTERN, re.ASCII).match
@@ -24,6 +27,15 @@ def to_units(text: str) -> int:
     if units > LARGEST:
         raise ValueError(f"larger than the exchange can say: {text[:40]!r}")
     return units
+
+
+def sum_to_units(text: str) -> int:
+    """Read a volume, which may be larger than any one amount; raise ValueError when it is not one exactly."""
+    whole, point, fraction = text.partition(".")
+    low = to_units(f"0{point}{fraction}")
+    if not (whole.isascii() and whole.isdecimal() and len(whole) <= 22):
+        raise ValueError(f"not a volume: {text[:40]!r}")
+    return int(whole) * 100_000_000 + low
 
 
 def to_decimal(units: int, scale: int = PRICE_SCALE) -> Decimal:

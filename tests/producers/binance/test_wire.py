@@ -97,6 +97,12 @@ def test_a_kline_tells_volumes_exactly_and_its_ids():
     assert (kline.candle.trades, kline.candle.first_trade_id, kline.candle.last_trade_id) == (3, 10, 12)
 
 
+def test_a_minute_of_a_coin_that_is_worth_little_may_trade_more_than_any_one_trade_can():
+    kline = kline_message(v="123456789012345.00", q="99999999999999.99999999").to_kline(RECEIVED)
+    assert kline.candle.volume == 123_456_789_012_345 * 10**8
+    assert kline.candle.quote_volume == 9_999_999_999_999_999_999_999 * 10**8
+
+
 def test_a_kline_without_trades_is_flat_and_has_no_candle():
     kline = kline_message(n=0, f=-1, L=-1, v="0", q="0").to_kline(RECEIVED)
     assert (kline.candle, kline.close, kline.has_ids) == (None, 2 * 10**8, True)

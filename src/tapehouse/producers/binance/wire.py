@@ -13,7 +13,7 @@ import msgspec
 
 from tapehouse.market.candles import Candle
 from tapehouse.market.events import Kline, TakerSide, Trade
-from tapehouse.market.fixed_point import to_units
+from tapehouse.market.fixed_point import sum_to_units, to_units
 from tapehouse.market.windows import DAY, INTERVALS, opened_at
 
 TRADES_TOPIC = "crypto-prices"
@@ -185,7 +185,8 @@ def _kline(
 ) -> Kline:
     if interval not in INTERVALS or opened != opened_at(opened, interval):
         raise ValueError(f"not a window of an interval: {interval[:8]} {opened}")
-    o, h, low, c, v, q, bought, bought_quote = map(to_units, texts)
+    o, h, low, c = map(to_units, texts[:4])
+    v, q, bought, bought_quote = map(sum_to_units, texts[4:])
     if trades == 0:
         return Kline(symbol, interval, opened, None, c, received_at, ids is not None)
     first, last = ids or (-1, -1)
