@@ -113,6 +113,7 @@ def wrapping_time() -> int:
 @settings(max_examples=200)
 @given(st.lists(st.lists(messages(), max_size=25), min_size=1, max_size=4))
 @example([[frame(trade_fields(1, T=wrapping_time(), E=wrapping_time()))]])
+@example([[frame(trade_fields(n, p=f"1000000000{n}", q="100000.0")) for n in (0, 1)]])
 @example([[frame(trade_fields(0))], [frame(trade_fields(JUMP_ALLOWANCE + n)) for n in (3, 2, 1, 0, -1)]])
 @example([[frame(trade_fields(1)), frame(trade_fields(3, T=START - 50_000)), frame(trade_fields(JUMP_ALLOWANCE + 9))]])
 def test_one_by_one_and_as_columns_the_same_is_accepted_refused_and_folded(batches):
@@ -278,3 +279,12 @@ def test_columns_of_a_back_fill_are_taken_once_and_only_for_followed_symbols():
     fold.take_columns(pl.DataFrame(schema=TRADE_COLUMNS), folded)
     assert trades_of(folded) == trades
     assert [refused.reason for refused in folded.rejected] == ["a symbol that was not asked for"]
+
+
+def test_an_absurd_product_is_refused_before_it_can_overflow_a_candle():
+    frames = [frame(trade_fields(1, p="90000000000", q="90000000000"))] * 2 + [
+        frame(trade_fields(2, p="10000000000", q="100000"))
+    ]
+    folded = new_fold().take([batch(frames)])
+    assert [refused.payload for refused in folded.rejected] == frames[:2]
+    assert [trade.first_trade_id for trade in trades_of(folded)] == [2]

@@ -9,7 +9,7 @@ from tapehouse.market.events import Rejected
 from tapehouse.market.fixed_point import DECIMAL_PATTERN, LARGEST
 from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.producers.binance.decode import Messages, reject
-from tapehouse.producers.binance.wire import EARLIEST, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
+from tapehouse.producers.binance.wire import EARLIEST, LARGEST_NOTIONAL, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
 
 TRADE_COLUMNS = {
     "symbol": pl.String(),
@@ -98,8 +98,10 @@ def _can_be_true() -> pl.Expr:
             pl.col(column).to_physical().is_between(1, LARGEST),
         )
     ]
+    price, quantity = (pl.col(column).to_physical().cast(pl.Int128) for column in ("price", "quantity"))
     return pl.all_horizontal(
         *amounts,
+        price * quantity <= pl.lit(LARGEST_NOTIONAL, pl.Int128),
         pl.col("first_trade_id").is_between(0, LARGEST_TRADE_ID),
         traded.is_between(EARLIEST, LATEST - 1),
         event.is_between(EARLIEST, LATEST - 1),

@@ -24,6 +24,8 @@ EARLIEST = 1_230_768_000_000_000
 LATEST = 4_102_444_800_000_000
 """Trades lie between 2009 and 2100, in microseconds."""
 LARGEST_TRADE_ID = 10**15
+LARGEST_NOTIONAL = 10**31
+"""A price times quantity above (10^15 of any currency) cannot be true; a day of trades below fits 38 digits."""
 NOTIONAL_UNITS = 10**8
 """From eight decimals, as Binance writes quote volumes, to the sixteen of a notional."""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -167,6 +169,8 @@ def _trade(trade: Trade) -> Trade:
         raise ValueError(f"trade ids out of range: {trade.first_trade_id}..{trade.last_trade_id}")
     if trade.price == 0 or trade.quantity == 0:
         raise ValueError("a price or quantity of zero")
+    if trade.price * trade.quantity > LARGEST_NOTIONAL:
+        raise ValueError("a price times quantity that no decimal of a candle could hold")
     if trade.traded_at > trade.received_at + DAY:
         raise ValueError("traded more than a day after it was received")
     if trade.event_at is not None and abs(trade.event_at - trade.traded_at) > DAY:
