@@ -51,7 +51,7 @@ def run_memory(seconds: float) -> list[Figure]:
     ]
 
 
-def run_symbols(seconds: float, rate: float = 50_000) -> list[Figure]:
+def run_symbols(seconds: float, rate: float = 200_000) -> list[Figure]:
     """One total rate over 3 symbols and over 400."""
     few, many = (observe(seconds, rate, symbols) for symbols in (3, 400))
     cost_few, cost_many = few.cpu / few.trades * 1e6, many.cpu / many.trades * 1e6

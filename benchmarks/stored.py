@@ -56,7 +56,7 @@ def bare(rows: pl.DataFrame) -> pl.DataFrame:
         received_at="traded_at",
         source=pl.lit("stream"),
         payload=pl.lit(None, pl.Binary),
-    ).select(TRADE_COLUMNS)
+    ).select(list(TRADE_COLUMNS))
 
 
 def with_payload(rows: pl.DataFrame, writer: TradeWriter) -> pl.DataFrame:

@@ -5,6 +5,7 @@ of them ends the platform loudly, and the next start goes on from what is commit
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -26,10 +27,12 @@ from tapehouse.tape.local import LocalTape
 
 WAKE_EVERY = 0.1
 """Seconds the engine waits for messages before it looks whether a commit is due."""
-BUSY_FRAMES = 2_000
+BUSY_FRAMES = 200
 """A read of more frames than this means load: then folds are made of more messages, which costs less a message."""
 BUSY_PACE = 0.05
 """Seconds from the start of one fold to the start of the next under load."""
+SWITCH_EVERY = 0.001
+"""Seconds a thread may keep the interpreter while another wants it: the loop answers while the fold works."""
 MAINTAIN_EVERY = 5.0
 DISPUTES_EVERY = 1.0
 
@@ -62,11 +65,13 @@ class Parts(msgspec.Struct):
             for hole in self.engine.holes.all()
             if hole.symbol not in self.past or hole.after >= self.past[hole.symbol][1]
         ]
+
     now: Callable[[], int]
 
 
 async def run(parts: Parts) -> None:
     """Run until cancelled; then take what was received to the lake and return."""
+    sys.setswitchinterval(SWITCH_EVERY)
     folding = Stage("fold", lambda stopping: fold_forever(parts.tape, parts.engine, stopping))
     maintaining = Stage("maintain", lambda stopping: maintain_forever(parts.maintenance, parts.now, stopping))
     try:

@@ -68,6 +68,7 @@ class EmbeddedEngine:
         self._committed_at = self._covered_at = now()
         self._checked: Counter[str] = Counter()
         self._agreed: Counter[str] = Counter()
+        self._unproved: dict[str, int] = {}
         self._resume(recovered)
 
     @property
@@ -229,7 +230,9 @@ class EmbeddedEngine:
         for symbol in symbols:
             ledger, last = self._ledgers[symbol], self._fold.last.get(symbol)
             holes = self.holes.of(symbol)
-            _overdue(symbol).set(len(ledger.unproved))
+            if self._unproved.get(symbol) != len(ledger.unproved):
+                self._unproved[symbol] = len(ledger.unproved)
+                _overdue(symbol).set(len(ledger.unproved))
             self._view.set_health(
                 symbol,
                 SymbolHealth(
