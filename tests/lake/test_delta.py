@@ -108,3 +108,10 @@ def test_reading_and_writing_load_neither_pyarrow_nor_pandas(root):
     )
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_a_lake_in_a_folder_with_blanks_and_accents_is_read_like_any_other(tmp_path, make_trades):
+    lake = DeltaLake(str(tmp_path / "my market data é 100%"))
+    lake.create()
+    lake.append(TRADES, make_trades(1, 3), writer="test", batch=0)
+    assert lake.scan(TRADES).collect()["first_trade_id"].to_list() == [1, 2, 3]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from urllib.parse import unquote
 
 import polars as pl
 from arro3.core import RecordBatchReader
@@ -88,7 +89,8 @@ class DeltaLake:
         with self._open(table).current() as delta:
             if dates is not None and not dates:
                 return []
-            return delta.file_uris(file_pruning_predicate=pruning)
+            found = delta.file_uris(file_pruning_predicate=pruning)
+        return [unquote(address) for address in found] if self.is_local else found  # it names folders as in a URL
 
     def dates(self, table: str) -> list[str]:
         """Return the ISO days the table has rows of, oldest first, from its log alone."""
