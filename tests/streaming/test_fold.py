@@ -243,7 +243,9 @@ def test_an_aggregate_smaller_than_what_is_held_of_it_is_refused_and_nothing_of_
     fold = new_fold()
     frames = [frame(trade_fields(n, p="2", q="5", T=START, E=START)) for n in (1, 3)]
     folded = fold.take([batch(frames), batch([aggregate(1, 4, "9")], shape="aggTrades", symbol="BTCUSDT")])
-    assert [refused.reason for refused in folded.rejected] == ["an aggregate smaller than the trades held of it"]
+    assert [refused.reason for refused in folded.rejected] == [
+        "an aggregate no larger than the trades held of a part of it"
+    ]
     assert list(fold._ledgers["BTCUSDT"].coverage.held) == [(1, 1), (3, 3)]
 
 

@@ -140,6 +140,10 @@ class Ledger:
         between = self._retained_from > 0 and opened < self.newest()
         return between and not self.holds_between(self._retained_from, opened)
 
+    def has_recalled(self, day: int) -> bool:
+        """Tell whether what was written of the UTC day that began then is at hand since the last trim."""
+        return day in self._recalled
+
     def holds_between(self, start: int, end: int) -> bool:
         """Tell whether trades of [start, end) are at hand."""
         return any(start <= opened < end for opened in self._candles)

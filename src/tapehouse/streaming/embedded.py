@@ -11,7 +11,7 @@ from tapehouse.catalog import TRADES
 from tapehouse.market.coverage import Ranges
 from tapehouse.market.events import Rejected
 from tapehouse.market.ledger import Check, Ledger
-from tapehouse.market.windows import DAY, MINUTE, SECOND, closes_at
+from tapehouse.market.windows import MINUTE, SECOND, closes_at
 from tapehouse.ports import Batch, Hole, Lake
 from tapehouse.streaming.commits import Committer, Unit
 from tapehouse.streaming.fold import Fold, Folded
@@ -59,7 +59,8 @@ class EmbeddedEngine:
         self._now = now
         self._hurried = int(commit_interval * SECOND)
         self._ledgers = recovered.ledgers
-        self._recalled: set[tuple[str, int]] = set()
+        self._recalled: set[str] = set()
+        self._received_to = recovered.known_at
         self._fold = Fold(self._ledgers, self._quantity_held, self._recall)
         self._committer = Committer(lake, keep_payload=keep_payload, now=now)
         self._unit = Unit()
@@ -158,6 +159,7 @@ class EmbeddedEngine:
             self._verify(ledger)
         self._unit.add(folded)
         self._unit.candles += candles
+        self._received_to = max(self._received_to, folded.received_to())
         for symbol, ranges in folded.held.items():
             held = self._held.setdefault(symbol, Ranges())
             for first, last in ranges:
@@ -168,7 +170,7 @@ class EmbeddedEngine:
         self._view.publish([*singles, *chunks], candles)
         self._show_health(symbols)
         if candles or self._recalled:
-            for symbol in symbols:
+            for symbol in symbols | self._recalled:
                 self._ledgers[symbol].trim()
             self._recalled.clear()
 
@@ -193,9 +195,12 @@ class EmbeddedEngine:
                 self._agreed[ledger.symbol] += 1
 
     def _cover(self) -> None:
-        """Put the ranges newly held, and the holes newly found as far as they still are, into the unit."""
-        now = self._now()
-        self._unit.known_at = now
+        """Put the ranges newly held, and the holes newly found as far as they still are, into the unit.
+
+        They are known as of the newest message folded, not as of now: recovery reads again what was received later, and
+        a message can wait on the tape for as long as the disk hangs.
+        """
+        self._unit.known_at = self._received_to
         for symbol, ranges in self._held.items():
             self._unit.coverage += [(symbol, first, last, "held") for first, last in ranges]
         for hole in self._opened:
@@ -203,7 +208,7 @@ class EmbeddedEngine:
             self._unit.coverage += [(hole.symbol, first, last, "missing") for first, last in still]
         self._held.clear()
         self._opened.clear()
-        self._covered_at = now
+        self._covered_at = self._now()
 
     def _quantity_held(self, symbol: str, first: int, last: int) -> int:
         self._committer.wait()
@@ -212,11 +217,9 @@ class EmbeddedEngine:
         return int(committed.item()) + self._unit.quantity(symbol, first, last)
 
     def _recall(self, symbol: str, opened: int) -> None:
-        day = opened - opened % DAY
-        if (symbol, day) not in self._recalled:
-            self._recalled.add((symbol, day))
-            pending = [*self._committer.pending_candles(), *self._unit.candles]
-            recall_days(self._lake, self._ledgers[symbol], opened, pending)
+        self._recalled.add(symbol)
+        pending = [*self._committer.pending_candles(), *self._unit.candles]
+        recall_days(self._lake, self._ledgers[symbol], opened, pending)
 
     # What is shown
 

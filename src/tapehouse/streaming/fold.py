@@ -54,6 +54,12 @@ class Folded(msgspec.Struct):
     times: dict[tuple[str, int], int] = msgspec.field(default_factory=dict)
     """Trade times by (symbol, id) at the edges of what was taken: what a hole lies between."""
 
+    def received_to(self) -> int:
+        """Return when the newest message came (microseconds), 0 when there is none."""
+        singles = (trade.received_at for trade, _ in self.singles)
+        columns = (int(frame.select(pl.max("received_at")).item() or 0) for frame in self.frames)
+        return max([0, *singles, *columns])
+
     def symbols(self) -> set[str]:
         """Return the symbols of which something is new."""
         return set(self.held) | {kline.symbol for kline, _ in self.klines}
@@ -201,8 +207,8 @@ class Fold:
             accepted(trade.symbol).inc(last - first + 1)
             return [trade]
         rest = trade.quantity - self._quantity_of(trade.symbol, first, last, folded)
-        if rest < 0:
-            reason = "an aggregate smaller than the trades held of it"
+        if rest <= 0:
+            reason = "an aggregate no larger than the trades held of a part of it"
             folded.rejected.append(Rejected(TRADES_TOPIC, reason, payload, trade.received_at))
             return []
         ledger.coverage.accept(first, last)

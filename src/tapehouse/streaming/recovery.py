@@ -25,7 +25,7 @@ from tapehouse.streaming.rows import candle_rows, klines_of, to_time
 from tapehouse.streaming.view import to_trades
 
 MARGIN = 60 * SECOND
-"""How far back before the last coverage row trades are read again: longer than any batch waits on the tape."""
+"""How far back before the last coverage row trades are read again: more than arrivals are out of order on the tape."""
 DAYS_SEARCHED = 31
 """How many UTC days back the last candle of a symbol that fell silent is looked for."""
 
@@ -135,7 +135,9 @@ def recall_days(lake: Lake, ledger: Ledger, time: int, pending: Iterable[CandleR
 
 
 def _recall_between(lake: Lake, ledger: Ledger, first: int, last: int, pending: Iterable[CandleRow]) -> None:
-    days = range(first, last + DAY, DAY)
+    days = [day for day in range(first, last + DAY, DAY) if not ledger.has_recalled(day)]
+    if not days:
+        return
     names = [to_time(day).date().isoformat() for day in days]
     chosen = pl.col("symbol") == ledger.symbol
     rows = highest_revisions(lake.scan(CANDLES, dates=names).filter(chosen)).collect()

@@ -23,7 +23,7 @@ MICROSECONDS_FROM = 10**14
 EARLIEST = 1_230_768_000_000_000
 LATEST = 4_102_444_800_000_000
 """Trades lie between 2009 and 2100, in microseconds."""
-LARGEST_TRADE_ID = 10**15
+LARGEST_TRADE_ID = 10**12
 LARGEST_NOTIONAL = 10**31
 """A price times quantity above (10^15 of any currency) cannot be true; a day of trades below fits 38 digits."""
 NOTIONAL_UNITS = 10**8
