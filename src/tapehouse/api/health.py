@@ -68,7 +68,14 @@ class Moment:
 
 def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
     """Look at everything now."""
-    return Moment(now, list(sources), view.health(), view.committed_at, view.horizon)
+    told = list(sources)
+    offset = next((source.clock_offset for source in told if source.clock_offset is not None), None)
+    late = {} if offset is None else view.overdue(now + int(offset * 1e6))
+    symbols = {
+        symbol: msgspec.structs.replace(health, windows_overdue=max(health.windows_overdue, late.get(symbol, 0)))
+        for symbol, health in view.health().items()
+    }
+    return Moment(now, told, symbols, view.committed_at, view.horizon)
 
 
 def report(moment: Moment, symbols: Iterable[str]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The embedded engine: takes the tape into ledgers, candles and the live view, and hands what is new to the lake."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import polars as pl
@@ -11,7 +11,7 @@ from tapehouse.catalog import TRADES
 from tapehouse.market.coverage import Ranges
 from tapehouse.market.events import Rejected
 from tapehouse.market.ledger import Check, Ledger
-from tapehouse.market.windows import MINUTE, SECOND, closes_at
+from tapehouse.market.windows import MINUTE, SECOND
 from tapehouse.ports import Batch, Hole, Lake
 from tapehouse.streaming.commits import Committer, Unit
 from tapehouse.streaming.fold import Fold, Folded
@@ -249,17 +249,6 @@ class EmbeddedEngine:
                     agreeing_candles=self._agreed[symbol],
                 ),
             )
-
-
-def overdue(ledgers: Mapping[str, Ledger], exchange_time: int, grace: int = 10 * SECOND) -> dict[str, int]:
-    """Return how many 1m windows of each symbol ended more than `grace` ago and are not settled."""
-    counts = {}
-    for symbol, ledger in ledgers.items():
-        newest = ledger.newest()
-        ended = exchange_time - grace
-        if newest >= 0 and closes_at(newest, "1m") <= ended:
-            counts[symbol] = (ended - max(ledger.settled_to, newest)) // MINUTE
-    return counts
 
 
 def _reason_class(reason: str) -> str:

@@ -11,10 +11,12 @@ import polars as pl
 
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow, Ledger
-from tapehouse.market.windows import INTERVALS, opened_at
+from tapehouse.market.windows import INTERVALS, MINUTE, SECOND, opened_at
 
 RECENT_TRADES = 200_000
 """Trades kept in memory over all symbols, besides those not yet committed."""
+GRACE = 10 * SECOND
+"""How long after its end a window may take to be settled before it is called overdue."""
 TAIL = 50
 """Most trades of a symbol that one update carries."""
 UPDATES_KEPT = 256
@@ -170,6 +172,16 @@ class LiveView:
     def health(self) -> Mapping[str, SymbolHealth]:
         """Return the health of each symbol that was heard of."""
         return dict(self._health)
+
+    def overdue(self, exchange_time: int) -> dict[str, int]:
+        """Return how many 1m windows of each symbol ended more than GRACE before that time and are not settled."""
+        ended = exchange_time - GRACE
+        newest = {symbol: ledger.newest() for symbol, ledger in list(self._ledgers.items())}
+        return {
+            symbol: (ended - max(self._ledgers[symbol].settled_to, opened)) // MINUTE
+            for symbol, opened in newest.items()
+            if opened >= 0 and max(self._ledgers[symbol].settled_to, opened) + MINUTE <= ended
+        }
 
     def subscribe(
         self, loop: asyncio.AbstractEventLoop, interest: Callable[[], Interest] | None = None
