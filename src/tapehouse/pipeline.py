@@ -33,7 +33,8 @@ BUSY_PACE = 0.05
 """Seconds from the start of one fold to the start of the next under load."""
 SWITCH_EVERY = 0.001
 """Seconds a thread may keep the interpreter while another wants it: the loop answers while the fold works."""
-MAINTAIN_EVERY = 5.0
+MAINTAIN_EVERY = 10.0
+"""Seconds between two looks at what upkeep is due."""
 DISPUTES_EVERY = 1.0
 
 log = structlog.get_logger(__name__)

@@ -24,7 +24,9 @@ from tapehouse.lake.delta import DeltaLake, explained
 from tapehouse.lake.encoding import pruning_columns, writer_properties
 
 FULL_ROWS = 131_072
-"""Most rows one compaction holds (about 190 MB with payloads); a file of half as many is not compacted again."""
+"""Most rows one compaction holds (about 190 MB with payloads)."""
+LARGE_ROWS = FULL_ROWS // 4
+"""A file of so many rows is left alone until its day is finished: under load each commit is one."""
 FAN_IN = 32
 """Small files that gather before they are merged."""
 
@@ -73,7 +75,7 @@ def choose(files: Sequence[DataFile], *, finished_before: str, quiet_since: int)
         if date < finished_before and max((file.written_at for file in open_files), default=0) <= quiet_since:
             yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files)))
             continue
-        small = [file for file in open_files if file.rows < FULL_ROWS // 2]
+        small = [file for file in open_files if file.rows < LARGE_ROWS]
         for _, alike in groupby(small, key=_magnitude):
             groups = _packed(list(alike), FAN_IN)
             yield from (Merge(group, final=False) for group in groups if _worthwhile(group))
