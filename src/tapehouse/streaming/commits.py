@@ -65,14 +65,6 @@ class Unit(msgspec.Struct):
             frames.append(trade_columns(singles))
         return pl.concat(frames) if frames else None
 
-    def quantity(self, symbol: str, first: int, last: int) -> int:
-        """Return the summed quantity (units) of a symbol's trades with ids in first..last."""
-        trades = self.trades()
-        if trades is None:
-            return 0
-        chosen = (pl.col("symbol") == symbol) & pl.col("first_trade_id").is_between(first, last)
-        return int(trades.filter(chosen)["quantity"].to_physical().sum())
-
 
 class Committer:
     """Commits units one at a time in a thread of its own; an error there is raised from the next call here."""

@@ -16,6 +16,7 @@ from tapehouse.ports import Batch, Hole, Lake
 from tapehouse.streaming.commits import Committer, Unit
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
+from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import Recovered, recall_days
 from tapehouse.streaming.rows import Row
 from tapehouse.streaming.view import LiveView, SymbolHealth
@@ -61,7 +62,8 @@ class EmbeddedEngine:
         self._ledgers = recovered.ledgers
         self._recalled: set[str] = set()
         self._received_to = recovered.known_at
-        self._fold = Fold(self._ledgers, self._quantity_held, self._recall)
+        self._quantities = Quantities(self._read_quantities)
+        self._fold = Fold(self._ledgers, self._quantities.between, self._recall)
         self._committer = Committer(lake, keep_payload=keep_payload, now=now)
         self._unit = Unit()
         self._held: dict[str, Ranges] = {}
@@ -79,6 +81,7 @@ class EmbeddedEngine:
 
     def fold(self, batches: Iterable[Batch]) -> None:
         """Take batches in order; everything that follows from them is in the view when this returns."""
+        self._quantities.forget()
         with telemetry.fold_seconds.time():
             self._follow(self._fold.take(batches))
 
@@ -210,11 +213,13 @@ class EmbeddedEngine:
         self._opened.clear()
         self._covered_at = self._now()
 
-    def _quantity_held(self, symbol: str, first: int, last: int) -> int:
+    def _read_quantities(self, symbol: str, first: int, last: int) -> pl.DataFrame:
         self._committer.wait()
         chosen = (pl.col("symbol") == symbol) & pl.col("first_trade_id").is_between(first, last)
-        committed = self._lake.scan(TRADES).filter(chosen).select(pl.col("quantity").to_physical().sum()).collect()
-        return int(committed.item()) + self._unit.quantity(symbol, first, last)
+        columns = "first_trade_id", pl.col("quantity").to_physical()
+        committed = self._lake.scan(TRADES).filter(chosen).select(columns).collect()
+        waiting = self._unit.trades()
+        return committed if waiting is None else committed.vstack(waiting.filter(chosen).select(columns))
 
     def _recall(self, symbol: str, opened: int) -> None:
         self._recalled.add(symbol)
