@@ -24,10 +24,10 @@ READ_BUFFER = 256 * 1024
 """Bytes taken from the socket at once to begin with: fewer and larger reads under load."""
 GATHER = 0.010
 """Least seconds between two batches while many frames come; the first after a silence goes at once."""
-GATHER_QUIETLY = 0.025
+GATHER_QUIETLY = 0.080
 """The same while few come: waking up is then most of the work."""
-FEW = 4
-"""Frames of a batch that count as few."""
+FEW = 400
+"""Frames a second up to which they count as few."""
 LAST_BATCH_WITHIN = 0.5
 """Seconds the taker has for the last batch when we are told to stop."""
 PONG_SPACING = 0.25
@@ -67,7 +67,7 @@ class Connection(WSListener):
         self.close_reason = ""
         self.started = asyncio.Event()
         self._clock = clock
-        self._gather = GATHER
+        self._handed_at = 0.0
         self._next_at = 0.0
         self._frames: list[bytes] = []
         self._append = self._frames.append
@@ -107,8 +107,11 @@ class Connection(WSListener):
                 return "idle"
             if not self._ended and (wait := self._next_at - loop.time()) > 0:
                 await asyncio.sleep(wait)
+            came, since = len(self._frames), self._handed_at
             await self._hand_over(take)
-            self._next_at = loop.time() + self._gather
+            self._handed_at = loop.time()
+            few = came < FEW * (self._handed_at - since)
+            self._next_at = self._handed_at + (GATHER_QUIETLY if few else GATHER)
             if self._ended and not self._frames:
                 return "closed"
 
@@ -165,7 +168,6 @@ class Connection(WSListener):
         self._append = self._frames.append
         received_at, self._received_at = self._received_at, []
         binary, self._binary = tuple(self._binary), []
-        self._gather = GATHER_QUIETLY if len(frames) < FEW else GATHER
         if not self._ended:
             self._arrived.clear()
         if frames:

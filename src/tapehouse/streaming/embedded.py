@@ -23,7 +23,7 @@ from tapehouse.streaming.view import LiveView, SymbolHealth
 
 COVERAGE_EVERY = 10 * SECOND
 """Time between two writings of the ranges held; holes are written with the next commit."""
-UNHURRIED = SECOND
+UNHURRIED = 2 * SECOND
 """Time between two commits while few messages come."""
 HURRIED_ROWS = 250
 """So many rows waiting make the next commit come after the shorter interval."""
