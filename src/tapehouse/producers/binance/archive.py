@@ -6,6 +6,7 @@ microseconds from 2025-01-01, in milliseconds before.
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,8 @@ import polars as pl
 from tapehouse.catalog import PRICE
 from tapehouse.errors import UpstreamError
 from tapehouse.market.fixed_point import DECIMAL_PATTERN, LARGEST
-from tapehouse.producers.binance.wire import EARLIEST, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
+from tapehouse.market.windows import DAY
+from tapehouse.producers.binance.wire import EARLIEST, LARGEST_NOTIONAL, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
 
 LARGEST_ARCHIVE = 4 * 1024**3
 """Bytes of a zip at most; the busiest day of BTCUSDT is some 150 MB."""
@@ -24,6 +26,8 @@ PIECE = 8 * 1024**2
 """Bytes of CSV that are read at once."""
 COLUMNS = ("trade_id", "price", "quantity", "quote_quantity", "time", "buyer_is_maker", "best_match")
 TIMEOUT = httpx.Timeout(30.0)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, IndexError, OSError, EOFError, NotImplementedError, RuntimeError)
+"""What `zipfile` raises of a file that is damaged, empty, cut, packed in an unknown way, or locked by a password."""
 
 
 def archive_url(base: str, symbol: str, day: date) -> str:
@@ -81,13 +85,14 @@ def read_trades(path: Path, symbol: str, received_at: int) -> Iterator[tuple[pl.
                 whole, _, rest = (rest + piece).rpartition(b"\n")
                 yield _columns(whole, symbol, received_at)
             yield _columns(rest, symbol, received_at)
-    except (zipfile.BadZipFile, IndexError, OSError) as error:
+    except _UNREADABLE as error:
         raise UpstreamError(f"{path.name} is not an archive of trades: {error}") from error
 
 
 def _columns(text: bytes, symbol: str, received_at: int) -> tuple[pl.DataFrame, list[bytes]]:
     lines = [line for line in text.replace(b"\r", b"").split(b"\n") if line and not line.startswith(b"id,")]
-    fields = pl.Series("line", lines, pl.Binary).cast(pl.String, strict=False).str.split_exact(",", len(COLUMNS) - 1)
+    texts = pl.Series("line", [line.decode("ascii", "replace") for line in lines], pl.String)
+    fields = texts.str.split_exact(",", len(COLUMNS) - 1)
     frame = pl.DataFrame({"payload": pl.Series(lines, dtype=pl.Binary)}).with_columns(
         fields.struct.rename_fields(list(COLUMNS)).struct.unnest()
     )
@@ -99,7 +104,7 @@ def _columns(text: bytes, symbol: str, received_at: int) -> tuple[pl.DataFrame, 
         traded_at=pl.when(time < MICROSECONDS_FROM).then(time * 1000).otherwise(time),
         maker=pl.col("buyer_is_maker").str.to_lowercase(),
     )
-    good = read.select(_can_be_true()).to_series()
+    good = read.select(_can_be_true(received_at)).to_series()
     columns = read.filter(good).select(
         pl.lit(symbol).alias("symbol"),
         "first_trade_id",
@@ -116,13 +121,15 @@ def _columns(text: bytes, symbol: str, received_at: int) -> tuple[pl.DataFrame, 
     return columns, read.filter(~good)["payload"].to_list()
 
 
-def _can_be_true() -> pl.Expr:
+def _can_be_true(received_at: int) -> pl.Expr:
+    price, quantity = (pl.col(f"exact_{name}").to_physical().cast(pl.Int128) for name in ("price", "quantity"))
     return pl.all_horizontal(
         pl.col("price").str.contains(DECIMAL_PATTERN),
         pl.col("quantity").str.contains(DECIMAL_PATTERN),
         pl.col("exact_price").to_physical().is_between(1, LARGEST),
         pl.col("exact_quantity").to_physical().is_between(1, LARGEST),
+        price * quantity <= pl.lit(LARGEST_NOTIONAL, pl.Int128),
         pl.col("first_trade_id").is_between(0, LARGEST_TRADE_ID),
-        pl.col("traded_at").is_between(EARLIEST, LATEST - 1),
+        pl.col("traded_at").is_between(EARLIEST, min(LATEST - 1, received_at + DAY)),
         pl.col("maker").is_in(["true", "false"]),
     ).fill_null(value=False)

@@ -33,6 +33,8 @@ async def history(
             break
         following = last.a + 1
         rows = await _patiently(lambda: rest.agg_trades(symbol, following))  # noqa: B023  # called at once
+        if rows and _aggregate(rows[0]).a < following:
+            raise UpstreamError(f"aggTrades of {symbol} from {following} began earlier: the answer leads nowhere")
     async for page in _kline_pages(rest, symbol, start, end):
         yield _batch(page, "klines", symbol, clock), end
 
@@ -47,6 +49,8 @@ async def _kline_pages(rest: BinanceRest, symbol: str, start: int, end: int) -> 
             yield over
         if len(page) < ROWS_AT_MOST:
             break
+        if kline_opened_at(page[-1]) < first:
+            raise UpstreamError(f"klines of {symbol} from {first} began earlier: the answer leads nowhere")
         first = kline_opened_at(page[-1]) + 1
 
 
