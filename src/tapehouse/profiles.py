@@ -13,7 +13,7 @@ import uvloop
 
 from tapehouse.api.main import create_app, serve
 from tapehouse.catalog import CANDLES
-from tapehouse.errors import ConfigError, DiscrepancyError
+from tapehouse.errors import ConfigError, DiscrepancyError, UpstreamError
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.lock import writing_lock
@@ -157,7 +157,11 @@ def _announce(settings: Settings) -> Callable[[str, int], None]:
 
 
 def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
-    """Bring the trades of [start, end) into the lake, with progress; it can be stopped and repeated."""
+    """Bring the trades of [start, end) into the lake, with progress; it can be stopped and repeated.
+
+    Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
+    """
+    _check_order(start, end)
     with contextlib.suppress(KeyboardInterrupt), writing_lock(settings.lake):
         uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
 
@@ -174,6 +178,8 @@ async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime,
         try:
             for symbol in symbols:
                 await filling.fill(symbol, to_microseconds(start), until)
+        except UpstreamError as error:
+            raise UpstreamError(f"{symbol} is not filled to the end: {error}") from error
         finally:
             await asyncio.to_thread(engine.close)
             await source.close()
@@ -190,8 +196,9 @@ def maintain_to_the_end(lake: DeltaLake, now: int) -> None:
 def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) -> None:
     """Compare the candles of [start, end) with the exchange's own and print what came of it.
 
-    Raise DiscrepancyError where one differs.
+    Raise DiscrepancyError where one differs, ConfigError where there is none to compare.
     """
+    _check_order(start, end)
     uvloop.run(_verify(settings, symbol.upper(), to_microseconds(start), to_microseconds(end)))
 
 
@@ -199,10 +206,12 @@ async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None
     lake = open_lake(settings)
     source = BinanceSource(settings)
     try:
-        told = [] if start >= end else await klines_between(lake, source, symbol, start, end)
+        told = await klines_between(lake, source, symbol, start, end)
     finally:
         await source.close()
     result = verify(lake, symbol, start, end, told)
+    if not result.windows:
+        raise _nothing_held(symbol)
     print_verification(result)
     if result.differing:
         raise DiscrepancyError(f"{len(result.differing)} candles of {symbol} differ from the exchange's own.")
@@ -211,13 +220,14 @@ async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None
 def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime, check: bool) -> None:
     """Compute the candles of every UTC day of [start, end) anew from bronze; store what differs, or only tell it.
 
-    Raise DiscrepancyError where `check` finds a difference.
+    Raise DiscrepancyError where `check` finds a difference, ConfigError where there is nothing to compute or check.
     """
+    _check_order(start, end)
     lake = open_lake(settings)
     with contextlib.nullcontext() if check else writing_lock(settings.lake):
         batch = lake.last_batch(CANDLES, REBUILD) + 1
         known_at = ArrivalClock(newest_known(lake)).now()
-        differing = 0
+        differing = compared = 0
         for day in rebuild(lake, symbol.upper(), to_microseconds(start), to_microseconds(end), known_at):
             rows = [] if check else revisions(day.differing)
             if rows:
@@ -225,8 +235,20 @@ def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime,
                 batch += 1
             print_rebuilt(day, symbol.upper(), stored=not check)
             differing += len(day.differing)
+            compared += day.candles + len(day.differing)
+    if not compared:
+        raise _nothing_held(symbol.upper())
     if check and differing:
         raise DiscrepancyError(f"{differing} candles of {symbol.upper()} differ from what bronze gives.")
+
+
+def _check_order(start: datetime, end: datetime) -> None:
+    if start >= end:
+        raise ConfigError(f"--to {end:%Y-%m-%dT%H:%MZ} is not after --from {start:%Y-%m-%dT%H:%MZ}.")
+
+
+def _nothing_held(symbol: str) -> ConfigError:
+    return ConfigError(f"The lake holds no candles of {symbol} in this range; `tapehouse backfill` brings its trades.")
 
 
 def _say(text: str) -> None:
