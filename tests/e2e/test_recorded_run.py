@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 import zstandard
 
-pytestmark = pytest.mark.recordings
+pytestmark = [pytest.mark.recordings, pytest.mark.slow]
 
 TRADES = 19_904
 WHOLE = (datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, 0, 0, tzinfo=UTC))

@@ -11,6 +11,8 @@ from tapehouse.exchange.generator import GeneratedTape, GeneratorOptions
 from tapehouse.exchange.tapes import HeldTape
 from tapehouse.market.windows import MINUTE, SECOND
 
+pytestmark = pytest.mark.slow
+
 LOSSY = ("drop=0.003", "duplicate=0.02", "reorder=0.02", "delay=0.02")
 
 

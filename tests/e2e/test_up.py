@@ -46,6 +46,7 @@ def test_a_signal_ends_it_with_status_0_and_everything_received_committed(served
         audit(served).coverage(symbol)
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_out_of_the_coverage_is_in_it_after_the_next_start(served, platform, audit, tables):
     up = platform(served, "BTCUSDT,ETHUSDT").start()
     up.until_health(lambda health: health["commit"]["committed_at"])
@@ -58,10 +59,11 @@ def test_what_a_crash_left_out_of_the_coverage_is_in_it_after_the_next_start(ser
     audit(served).everything("BTCUSDT")
 
 
-def test_it_is_stopped_as_well_while_it_starts(served, platform):
+@pytest.mark.slow
+def test_it_stops_as_well_as_soon_as_it_has_come_up(served, platform):
     up = platform(served, "BTCUSDT").start()
     for _ in range(3):
-        up.address  # noqa: B018  # waits until it has come up
+        assert up.address
         assert up.stop() == 0
         up.start()
 
@@ -123,6 +125,7 @@ def test_a_lake_that_cannot_be_a_folder_is_named(served, platform, tmp_path):
     assert "Traceback" not in up.log()
 
 
+@pytest.mark.slow
 def test_a_refusing_exchange_is_explained_and_waited_for(served, platform):
     served.do(lambda running: running.faults.refuse(Refusal(451, on="both")))
     up = platform(served, "BTCUSDT").start()
@@ -148,6 +151,7 @@ def test_an_absent_exchange_is_told_of_and_waited_for(platform):
     assert "Traceback" not in up.log()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_ends_it_loudly_and_the_next_start_goes_on(served, platform, audit):
     up = platform(served, "BTCUSDT").start()
     up.until_health(lambda health: health["commit"]["committed_at"])
