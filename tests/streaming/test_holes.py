@@ -1,0 +1,70 @@
+"""Holes: opened once, narrowed and closed, each between the times its trades lie between."""
+
+import prometheus_client
+import pytest
+
+from tapehouse.ports import Hole
+from tapehouse.streaming.holes import Holes
+
+BETWEEN = (100, 900)
+
+
+@pytest.fixture
+def counted():
+    """Give how far the counters of a symbol have moved since the test began: (opened, repaired, missing now)."""
+
+    def value(name: str) -> float:
+        return prometheus_client.REGISTRY.get_sample_value(name, {"symbol": "HOLEUSDT"}) or 0.0
+
+    names = ("tapehouse_holes_opened_total", "tapehouse_holes_repaired_total")
+    before = [value(name) for name in names]
+    return lambda: (*(value(n) - b for n, b in zip(names, before, strict=True)), value("tapehouse_missing_trades"))
+
+
+def test_a_hole_lies_between_the_times_of_its_neighbours_where_they_are_known(counted):
+    holes, times = Holes(), {4: 400, 9: 500}
+    opened = holes.update("HOLEUSDT", [(5, 8)], times.get, BETWEEN)
+    assert opened == holes.of("HOLEUSDT") == holes.all() == [Hole("HOLEUSDT", 5, 8, 400, 500)]
+    assert counted() == (1, 0, 4)
+
+
+def test_a_hole_whose_neighbours_are_unknown_lies_between_the_bounds_given():
+    assert Holes().update("HOLEUSDT", [(5, 8)], {}.get, BETWEEN) == [Hole("HOLEUSDT", 5, 8, *BETWEEN)]
+
+
+def test_a_known_hole_is_not_opened_again_and_keeps_its_times(counted):
+    holes = Holes()
+    holes.update("HOLEUSDT", [(5, 8)], {4: 400, 9: 500}.get, BETWEEN)
+    assert holes.update("HOLEUSDT", [(5, 8)], {}.get, BETWEEN) == []
+    assert holes.of("HOLEUSDT") == [Hole("HOLEUSDT", 5, 8, 400, 500)]
+    assert counted() == (1, 0, 4)
+
+
+def test_the_parts_of_a_hole_inherit_its_times_on_the_sides_that_are_not_known(counted):
+    holes = Holes()
+    holes.update("HOLEUSDT", [(5, 20)], {4: 400, 21: 500}.get, BETWEEN)
+    opened = holes.update("HOLEUSDT", [(5, 9), (12, 20)], {10: 430, 11: 440}.get, BETWEEN)
+    assert opened == []
+    assert holes.of("HOLEUSDT") == [Hole("HOLEUSDT", 5, 9, 400, 430), Hole("HOLEUSDT", 12, 20, 440, 500)]
+    assert counted() == (1, 0, 14)
+
+
+def test_a_closed_hole_is_gone_and_counted_and_a_narrowed_one_is_not_counted(counted):
+    holes = Holes()
+    holes.update("HOLEUSDT", [(5, 8), (11, 12)], {}.get, BETWEEN)
+    holes.update("HOLEUSDT", [(6, 7), (11, 12)], {}.get, BETWEEN)
+    assert counted() == (2, 0, 4)
+    assert holes.update("HOLEUSDT", [(11, 12), (20, 20)], {}.get, BETWEEN) == [Hole("HOLEUSDT", 20, 20, *BETWEEN)]
+    assert counted() == (3, 1, 3)
+    holes.update("HOLEUSDT", [], {}.get, BETWEEN)
+    assert holes.of("HOLEUSDT") == holes.all() == []
+    assert counted() == (3, 3, 0)
+
+
+def test_the_holes_of_each_symbol_are_its_own():
+    holes = Holes()
+    holes.update("HOLEUSDT", [(1, 2)], {}.get, BETWEEN)
+    holes.update("OTHERUSDT", [(1, 2)], {}.get, BETWEEN)
+    holes.update("HOLEUSDT", [], {}.get, BETWEEN)
+    assert [hole.symbol for hole in holes.all()] == ["OTHERUSDT"]
+    assert holes.of("NOBODY") == []
