@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -59,3 +60,53 @@ def as_batch() -> Callable[..., Batch]:
         return Batch(frames=[frame for _, frame in frames], received_at=[at for at, _ in frames], **about)
 
     return make
+
+
+@pytest.fixture
+def exchanges_klines() -> Callable[[Frames, str], dict[int, dict]]:
+    """The exchange's own 1m klines of a symbol in a market, by opening (milliseconds), computed in plain Decimal."""
+
+    def make(frames: Frames, symbol: str) -> dict[int, dict]:
+        minutes: dict[int, list[dict]] = {}
+        for trade in (json.loads(frame)["data"] for _, frame in frames):
+            if trade["s"] == symbol:
+                minutes.setdefault(trade["T"] // 60_000 * 60_000, []).append(trade)
+        klines, close = {}, "0"
+        for opened in range(min(minutes), max(minutes) + 1, 60_000):
+            klines[opened] = _kline(symbol, opened, minutes.get(opened, []), close)
+            close = klines[opened]["c"]
+        return klines
+
+    return make
+
+
+def _kline(symbol: str, opened: int, trades: list[dict], close: str) -> dict:
+    prices = [Decimal(trade["p"]) for trade in trades] or [Decimal(close)]
+    told = [(Decimal(trade["p"]), Decimal(trade["q"]), not trade["m"]) for trade in trades]
+    amounts = {"o": prices[0], "c": prices[-1], "h": max(prices), "l": min(prices)} | {
+        "v": sum((quantity for _, quantity, _ in told), Decimal(0)),
+        "q": sum((price * quantity for price, quantity, _ in told), Decimal(0)),
+        "V": sum((quantity for _, quantity, bought in told if bought), Decimal(0)),
+        "Q": sum((price * quantity for price, quantity, bought in told if bought), Decimal(0)),
+    }
+    ids = {"f": trades[0]["t"], "L": trades[-1]["t"]} if trades else {"f": -1, "L": -1}
+    fields = {"t": opened, "T": opened + 59_999, "s": symbol, "i": "1m", "n": len(trades), "x": True, "B": "0"}
+    return fields | ids | {name: f"{amount:f}" for name, amount in amounts.items()}
+
+
+@pytest.fixture
+def as_message() -> Callable[[dict], tuple[int, bytes]]:
+    """A kline as the stream tells it, received when its window is over."""
+
+    def make(kline: dict) -> tuple[int, bytes]:
+        told = {"e": "kline", "E": kline["T"] + 1, "s": kline["s"], "k": kline}
+        frame = {"stream": f"{kline['s'].lower()}@kline_1m", "data": told}
+        return (kline["T"] + 1) * 1000, json.dumps(frame).encode()
+
+    return make
+
+
+@pytest.fixture
+def as_row() -> Callable[[dict], bytes]:
+    """A kline as REST tells it."""
+    return lambda kline: json.dumps([kline[name] for name in "tohlcvTqnVQB"]).encode()

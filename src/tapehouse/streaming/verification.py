@@ -1,5 +1,6 @@
 """The oracle: candles against the exchange's klines, column by column; a difference is looked into before it counts."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -9,6 +10,7 @@ import polars as pl
 import structlog
 
 from tapehouse.catalog import CANDLES, KLINES, TRADES
+from tapehouse.errors import UpstreamError
 from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import COLUMNS, Candle
 from tapehouse.market.events import Kline, Trade
@@ -77,8 +79,7 @@ async def klines_between(lake: Lake, oracle: Oracle, symbol: str, start: int, en
     opened = rows.select(pl.col("opened_at").to_physical().unique().sort()).collect()["opened_at"]
     lacking = [at for at in opened if at not in known]
     if lacking:
-        for row in await oracle.klines(symbol, lacking[0], lacking[-1] + MINUTE):
-            kline = rest_kline(symbol, "1m", row, 0)
+        for kline in await _told(oracle, symbol, lacking[0], lacking[-1] + MINUTE):
             known.setdefault(kline.opened_at, kline)
     return [kline for _, kline in sorted(known.items())]
 
@@ -103,16 +104,23 @@ async def look_into(check: Check, lake: Lake, oracle: Oracle, known_at: int) -> 
     exchange's REST kline gives ours, `stays` when the two versions remain.
     """
     told = {column: theirs for column, _, theirs in check.differences}
-    computed = bronze_candle(lake, check.symbol, check.opened_at)
+    computed = await asyncio.to_thread(bronze_candle, lake, check.symbol, check.opened_at)
     if computed is not None and all(getattr(computed, column) == theirs for column, theirs in told.items()):
         status = "recomputed"
     else:
-        rows = await oracle.klines(check.symbol, check.opened_at, closes_at(check.opened_at, "1m"))
-        now_told = [rest_kline(check.symbol, "1m", row, known_at) for row in rows]
-        agrees = any(not differences(computed, None, kline) for kline in now_told if computed is not None)
+        now_told = await _told(oracle, check.symbol, check.opened_at, closes_at(check.opened_at, "1m"))
+        flat = {column: ours for column, ours, _ in check.differences}.get("close")
+        agrees = any(not differences(computed, kline.close if flat is None else flat, kline) for kline in now_told)
         status = "kline_corrected" if agrees else "stays"
     log.warning("candle_differs", symbol=check.symbol, opened_at=to_time(check.opened_at).isoformat(), status=status)
     return discrepancies(check, status, known_at)
+
+
+async def _told(oracle: Oracle, symbol: str, start: int, end: int) -> list[Kline]:
+    try:
+        return [rest_kline(symbol, "1m", row, 0) for row in await oracle.klines(symbol, start, end)]
+    except ValueError as error:
+        raise UpstreamError(f"the exchange's klines of {symbol} cannot be read: {error}") from error
 
 
 def bronze_candle(lake: Lake, symbol: str, opened: int) -> Candle | None:
