@@ -5,6 +5,8 @@ The platform is imported by the command that needs it, so that `tapehouse --help
 
 import os
 import platform
+import signal
+import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +95,8 @@ def main(debug: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the API and the page; 0 takes a free one.")
 def up(demo: bool, port: int | None) -> None:
     """Run the platform until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the platform listens itself, there is nothing to commit
+        signal.signal(number, lambda *_: sys.exit(0))
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
     from tapehouse.profiles import run_up
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,6 +36,8 @@ from tapehouse.streaming.view import LiveView
 from tapehouse.tape.local import LocalTape
 
 DEMO = Path("data/demo")
+LEAVE_WITHIN = 3.0
+"""Seconds from the last commit to the end of the process, whatever a client's read still waits for."""
 REBUILD = "rebuild"
 """The writer under whose name a rebuild commits."""
 DEMO_HOURS = 0.25
@@ -107,8 +111,16 @@ async def _up(settings: Settings, *, demo: bool) -> None:
                 await running
             except asyncio.CancelledError:
                 _say("Stopped; everything received is committed.")
+                _leave_within(LEAVE_WITHIN)
             except BaseExceptionGroup as errors:
                 raise _first(errors) from errors
+
+
+def _leave_within(seconds: float) -> None:
+    """End the process although some reader's thread may still be at work: nothing is left to be lost."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _when_told_to_stop() -> asyncio.Future[None]:

@@ -1,6 +1,7 @@
 """The contract of a tape, kept by each of the three."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -101,7 +102,7 @@ def test_an_aggregate_has_one_price_one_side_and_one_time(tape):
 def test_however_time_is_cut_each_trade_is_in_one_slice(tape, cuts):
     bounds = [tape.starts_at, *(tape.starts_at + cut for cut in sorted(cuts)), end_of(tape)]
     bounds = [min(bound, end_of(tape)) for bound in bounds]
-    slices = [tape.between(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    slices = [tape.between(start, end) for start, end in pairwise(bounds)]
     key = ["symbol", "first_trade_id"]
     assert pl.concat(slices).sort(key).equals(whole(tape).sort(key))
 

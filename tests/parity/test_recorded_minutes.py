@@ -92,7 +92,8 @@ def test_the_same_tape_in_other_batches_and_orders_gives_the_same_candles(tmp_pa
         again = random.choices(frames, k=500)
         lake = run(tmp_path / str(seed), cut(tape + again, SIZES["mixed"], random))
         assert candles_of(lake).equals(expected)
-        assert lake.scan(TRADES).select(pl.len(), pl.col("first_trade_id").n_unique()).collect().row(0) == (10_000, 10_000)
+        held = lake.scan(TRADES).select(pl.len(), pl.col("first_trade_id").n_unique()).collect()
+        assert held.row(0) == (10_000, 10_000)
 
 
 def test_duckdb_reads_the_same_candles_from_bronze_by_the_same_table_of_reductions(tmp_path, ten_minutes):
