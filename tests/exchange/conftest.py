@@ -63,6 +63,49 @@ async def eventually(claim: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(name="begins_at")
+def begins_at_fixture() -> int:
+    """Where the market of `options` stands before anybody listens: half a minute past ten."""
+    return BEGINS_AT
+
+
+@pytest.fixture(name="reading")
+def reading_fixture():
+    """Open a stream connection: `async with reading(exchange, target) as reader`."""
+    return reading
+
+
+@pytest.fixture(name="asking")
+def asking_fixture():
+    """Open a REST client: `async with asking(exchange) as client`."""
+    return asking
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture():
+    """Wait until a claim holds."""
+    return eventually
+
+
+@pytest.fixture(name="as_stream_trades")
+def as_stream_trades_fixture():
+    """Turn rows of a tape into the messages they must become."""
+    return as_stream_trades
+
+
+@pytest.fixture(name="text")
+def text_fixture():
+    """Write units of 10^-8 as the exchange does."""
+    return text
+
+
+@pytest.fixture
+async def rest(exchange: RunningExchange) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `exchange`."""
+    async with asking(exchange) as client:
+        yield client
+
+
 @pytest.fixture
 def options() -> ExchangeOptions:
     """Three symbols from a fixed moment, played as fast as they are read."""

@@ -8,7 +8,8 @@ import msgspec
 from tapehouse.exchange.tapes import Pair
 from tapehouse.market.windows import INTERVALS
 
-_NUMBER = re.compile(r"^[0-9]{1,20}$", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_SYMBOL = re.compile(r"[A-Z0-9-_.]{1,50}", re.ASCII)
 _LATEST = 2**62
 
 
@@ -32,7 +33,7 @@ class Question:
     @property
     def symbol(self) -> str:
         """The symbol asked for, one that exists."""
-        return self._known(self._mandatory("symbol"))
+        return self._named(self._mandatory("symbol"))
 
     @property
     def symbols(self) -> list[str] | None:
@@ -41,7 +42,7 @@ class Question:
         if one is not None and several is not None:
             raise ExchangeError(-1128, "Combination of optional parameters invalid.")
         if one is not None:
-            return [self._known(one)]
+            return [self._named(one)]
         return None if several is None else [self._known(name) for name in self._listed(several)]
 
     @property
@@ -70,7 +71,7 @@ class Question:
         text = self._parameters.get(name)
         if text is None:
             return None
-        if not _NUMBER.match(text):
+        if not _NUMBER.fullmatch(text):
             raise ExchangeError(
                 -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
             )
@@ -88,6 +89,13 @@ class Question:
         if not text:
             raise ExchangeError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
         return text
+
+    def _named(self, symbol: str) -> str:
+        if not _SYMBOL.fullmatch(symbol):
+            raise ExchangeError(
+                -1100, "Illegal characters found in parameter 'symbol'; legal range is '^[A-Z0-9-_.]{1,50}$'."
+            )
+        return self._known(symbol)
 
     def _known(self, symbol: str) -> str:
         if symbol not in self._pairs:
