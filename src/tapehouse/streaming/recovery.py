@@ -27,7 +27,7 @@ from tapehouse.streaming.view import to_trades
 MARGIN = 60 * SECOND
 """How far back before the last coverage row trades are read again: more than arrivals are out of order on the tape."""
 DAYS_SEARCHED = 31
-"""How many UTC days back the last candle of a symbol that fell silent is looked for."""
+"""How many UTC days back the last candle of a symbol is looked for day by day; further back, all are read at once."""
 
 
 class Recovered(msgspec.Struct):
@@ -168,6 +168,19 @@ def _recall_newest(lake: Lake, ledgers: dict[str, Ledger]) -> None:
     for dates in (searched[:2], *([day] for day in searched[2:])):
         if wanted:
             wanted -= _recall_dates(lake, ledgers, wanted, dates)
+    for day, silent in _last_days(lake, wanted):
+        _recall_dates(lake, ledgers, silent, [day, day - timedelta(days=1)])
+
+
+def _last_days(lake: Lake, wanted: Collection[str]) -> list[tuple[date, list[str]]]:
+    """Return the days of the last candles of symbols that fell silent long ago, each with its symbols."""
+    if not wanted:
+        return []
+    traded = lake.scan(CANDLES).filter(
+        pl.col("symbol").is_in(list(wanted)), pl.col("interval") == "1m", pl.col("trades") > 0
+    )
+    last = traded.group_by("symbol").agg(pl.col("date").max()).group_by("date").agg("symbol").sort("date")
+    return list(last.collect().iter_rows())
 
 
 def _recall_dates(lake: Lake, ledgers: dict[str, Ledger], wanted: Collection[str], dates: Sequence[date]) -> set[str]:
