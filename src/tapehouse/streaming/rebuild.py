@@ -13,7 +13,7 @@ from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE
 from tapehouse.ports import Lake
-from tapehouse.streaming.recovery import DAYS_SEARCHED, fold_bronze, ranges_of
+from tapehouse.streaming.recovery import fold_bronze, ranges_of
 from tapehouse.streaming.rows import candle_rows, klines_of, to_microseconds, to_time
 
 
@@ -89,14 +89,16 @@ def _add_neighbours(lake: Lake, symbol: str, day: date, candles: dict[int, Candl
 
 
 def _nearest(lake: Lake, symbol: str, day: date, direction: int) -> tuple[int, Candle] | None:
-    for away in range(2, DAYS_SEARCHED):
-        dates = [(day + timedelta(days=direction * away)).isoformat()]
-        rows = lake.scan(TRADES, dates=dates).filter(pl.col("symbol") == symbol).select(Trade.__struct_fields__)
-        folded = {minute: candle for (_, minute), candle in fold_bronze(rows).items()}
-        if folded:
-            chosen = max(folded) if direction < 0 else min(folded)
-            return chosen, folded[chosen]
-    return None
+    """Return the opening and the candle of the nearest minute with trades before or after a day."""
+    days, of_symbol = pl.col("date"), pl.col("symbol") == symbol
+    beyond, nearest = (days < day, days.max()) if direction < 0 else (days > day, days.min())
+    found = lake.scan(TRADES).filter(of_symbol, beyond).select(nearest).collect().item()
+    if found is None:
+        return None
+    rows = lake.scan(TRADES, dates=[found.isoformat()]).filter(of_symbol).select(Trade.__struct_fields__)
+    folded = {minute: candle for (_, minute), candle in fold_bronze(rows).items()}
+    chosen = max(folded) if direction < 0 else min(folded)
+    return chosen, folded[chosen]
 
 
 def _told_to(lake: Lake, symbol: str, dates: Sequence[str]) -> int:
