@@ -6,26 +6,31 @@ exchange holds until the client listens, so that not one trade of the stream may
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tapehouse.cli import exchange as exchange_command
+from tapehouse.exchange.faults import FaultSettings, parse_faults
 from tapehouse.exchange.main import ExchangeOptions, RunningExchange, running_exchange
-
-pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 READERS = Path(__file__).parent / "peers"
 MINUTE = 60_000_000
 BEGINS_AT = int(datetime(2026, 3, 5, 9, 59, 52, tzinfo=UTC).timestamp()) * 1_000_000
 LEAST_TRADES = 200
-WITHIN = 60.0
+WITHIN = 120.0
+NEEDS_CRYPTOFEED_2 = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="cryptofeed 3, the one for Python 3.13, is set up otherwise"
+)
 OPTIONS = ExchangeOptions(seed=11, symbols=2, rate=200.0, history=300.0, begins_at=BEGINS_AT, speed=4.0, holds=True)
 
 
@@ -187,6 +192,8 @@ THE_MINUTE = BEGINS_AT - BEGINS_AT % MINUTE
 MINUTES = list(range(THE_MINUTE - 5 * MINUTE, THE_MINUTE + 1, MINUTE))
 
 
+@pytest.mark.peers
+@pytest.mark.slow
 async def test_ccxt_reads_what_is_on_the_tape():
     reported = await report("ccxt")
     assert reported.lines[0]["names"] == ["BTC/USDT", "ETH/USDT"]
@@ -197,6 +204,8 @@ async def test_ccxt_reads_what_is_on_the_tape():
     assert check_candles(reported, "BTCUSDT", "candle") == [THE_MINUTE]
 
 
+@pytest.mark.peers
+@pytest.mark.slow
 async def test_python_binance_reads_what_is_on_the_tape():
     reported = await report("python_binance")
     assert reported.lines[0]["names"] == ["BTCUSDT", "ETHUSDT"]
@@ -209,7 +218,9 @@ async def test_python_binance_reads_what_is_on_the_tape():
     assert check_candles(reported, "BTCUSDT", "candle", fields=11) == [THE_MINUTE]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="cryptofeed 3, the one for Python 3.13, is set up otherwise")
+@pytest.mark.peers
+@pytest.mark.slow
+@NEEDS_CRYPTOFEED_2
 async def test_cryptofeed_reads_what_is_on_the_tape():
     reported = await report("cryptofeed")
     assert reported.lines[0]["names"] == ["BTC-USDT", "ETH-USDT"]
@@ -219,3 +230,74 @@ async def test_cryptofeed_reads_what_is_on_the_tape():
     check_stream(reported, "BTCUSDT", "aggregate")
     check_stream(reported, "ETHUSDT", "aggregate")
     assert check_candles(reported, "BTCUSDT", "candle", fields=6) == [THE_MINUTE]
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "exchange.md").read_text()
+SNIPPETS = re.findall(r"## With ([\w-]+)\n.*?```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+SHOWN = 20
+
+
+def in_guide(name):
+    [snippet] = [code for title, code in SNIPPETS if title == name]
+    return snippet
+
+
+async def shown_by(snippet, exchange):
+    """The first lines a program of the guide prints, once its address is the exchange's."""
+    code = snippet.replace("127.0.0.1:9100", f"127.0.0.1:{exchange.port}")
+    program = await asyncio.create_subprocess_exec(sys.executable, "-u", "-c", code, stdout=asyncio.subprocess.PIPE)
+    try:
+        return [(await program.stdout.readline()).split() for _ in range(SHOWN)]
+    finally:
+        program.kill()
+        await drained(program)
+        await program.wait()
+
+
+def test_every_program_of_the_guide_is_tried():
+    assert {title for title, _ in SNIPPETS} == {"ccxt", "python-binance", "cryptofeed"}
+    assert GUIDE.count("```python") == len(SNIPPETS)
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ccxt", "trade"),
+        ("python-binance", "trade"),
+        pytest.param("cryptofeed", "aggregate", marks=NEEDS_CRYPTOFEED_2),
+    ],
+)
+async def test_the_program_of_the_guide_shows_the_tape(name, kind):
+    options = replace(OPTIONS, holds=False, speed=1.0)
+    async with asyncio.timeout(WITHIN), running_exchange(options) as exchange:
+        lines = await shown_by(in_guide(name), exchange)
+        held = on_tape(exchange, "BTCUSDT", kind, int(lines[0][0]), int(lines[-1][0]))
+        assert [
+            (int(number), units(price.decode()), units(quantity.decode())) for number, price, quantity in lines
+        ] == [(row["id"], row["price"], row["quantity"]) for row in held]
+
+
+async def test_every_order_of_the_guide_is_carried_out():
+    orders = re.findall(r"/_exchange/faults -d '(.*)'", GUIDE)
+    assert len(orders) == GUIDE.count("/_exchange/faults -d")
+    async with running_exchange() as exchange, httpx.AsyncClient(base_url=exchange.rest_url) as http:
+        for order in orders:
+            answer = await http.post("/_exchange/faults", content=order)
+            assert answer.status_code == 200, answer.text
+        assert exchange.faults.settings == FaultSettings()
+
+
+def test_the_guide_names_every_fault():
+    assert {name for name in FaultSettings.__struct_fields__ if f"`{name}`" not in GUIDE} == set()
+
+
+def test_every_command_of_the_guide_is_one_of_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "btcusdt.gz").touch()
+    commands = re.findall(r"^\.venv/bin/tapehouse exchange (.*)$", GUIDE, flags=re.MULTILINE)
+    assert commands
+    for arguments in commands:
+        with exchange_command.make_context("exchange", arguments.split()) as context:
+            parse_faults(context.params["faults"])
