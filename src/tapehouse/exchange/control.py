@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tapehouse.exchange.faults import Refusal
+from tapehouse.exchange.faults import FaultSettings, Refusal
 from tapehouse.exchange.floor import Floor
 
 
@@ -42,6 +42,7 @@ def control_routes(floor: Floor) -> list[Route]:
 def _carry_out(floor: Floor, order: dict[str, Any]) -> None:
     refusal = msgspec.convert(order.pop("refuse", None), Refusal | None)
     clears, cuts, shuts = (order.pop(name, False) is True for name in ("clear", "cut_now", "server_shutdown"))
+    msgspec.convert(order, FaultSettings)  # refused as a whole, before anything changes
     if clears:
         floor.faults.clear()
     floor.faults.set(**order)

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Literal
 
 import msgspec
 
@@ -55,14 +57,21 @@ PROBABILITIES = (
 class Refusal(msgspec.Struct, forbid_unknown_fields=True):
     """Refuse requests with a status (429, 418, 451, 403, 503 ...), the next `requests` or for so many `seconds`.
 
-    `on` is what is refused: `rest`, `streams` (handshakes), or `both`.
+    `on` is what is refused: `rest`, `streams` (handshakes), or `both`. Without `requests` and `seconds` it lasts
+    until the faults are cleared.
     """
 
     status: int
     requests: int | None = None
     seconds: float | None = None
     retry_after: int | None = None
-    on: str = "rest"
+    on: Literal["rest", "streams", "both"] = "rest"
+
+    def __post_init__(self) -> None:
+        if self.status < HTTPStatus.BAD_REQUEST or self.status not in set(HTTPStatus):
+            raise ValueError(f"{self.status} is no status to refuse with: give one of HTTP's from 400 on")
+        if min(self.requests or 0, self.seconds or 0, self.retry_after or 0) < 0:
+            raise ValueError("requests, seconds and retry_after: give 0 or more")
 
 
 def parse_faults(assignments: Iterable[str]) -> FaultSettings:
@@ -98,7 +107,7 @@ class Faults:
     def refuse(self, refusal: Refusal) -> None:
         """Refuse requests from now on."""
         self._refusal = refusal
-        self._refused_until = time.monotonic() + refusal.seconds if refusal.seconds else float("inf")
+        self._refused_until = time.monotonic() + refusal.seconds if refusal.seconds is not None else float("inf")
 
     def refused(self, kind: str) -> Refusal | None:
         """Tell whether a request of a kind (`rest`, `streams`) is to be refused, and count it."""
