@@ -4,7 +4,8 @@ import asyncio
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, product
+from heapq import nlargest
+from itertools import product
 
 import msgspec
 import polars as pl
@@ -104,7 +105,7 @@ class LiveView:
         self._lock = threading.Lock()
         self._ledgers: Mapping[str, Ledger] = {}
         self._last: dict[str, Trade] = {}
-        self._chunks: deque[Chunk] = deque()
+        self._chunks: deque[tuple[Chunk, Collection[str]]] = deque()
         self._kept = 0
         self._sequence = 0
         self._health: dict[str, SymbolHealth] = {}
@@ -119,16 +120,21 @@ class LiveView:
 
     def publish(self, chunks: Sequence[Chunk], candles: Sequence[CandleRow]) -> None:
         """Show what a fold accepted (in order) and the candles it settled."""
-        with self._lock:
-            self._keep(chunks)
         counts: Counter[str] = Counter()
+        kept = []
         for chunk in chunks:
-            for newest, count in _newest(chunk):
+            late = []
+            for newest, first_trade_id, count in _newest(chunk):
                 counts[newest.symbol] += count
                 known = self._last.get(newest.symbol)
+                if known is not None and first_trade_id <= known.last_trade_id:
+                    late.append(newest.symbol)
                 if known is None or newest.last_trade_id > known.last_trade_id:
                     self._last[newest.symbol] = newest
                 self.horizon = max(self.horizon, newest.traded_at)
+            kept.append((chunk, late))
+        with self._lock:
+            self._keep(kept)
         if counts or candles:
             self._tell(chunks, counts, candles)
 
@@ -156,10 +162,13 @@ class LiveView:
         with self._lock:
             chunks = list(self._chunks)
         found: list[Trade] = []
-        for chunk in reversed(chunks):
-            if len(found) >= limit:
+        in_order = 0  # of these, nothing that came before has a higher id; of late ones that cannot be said
+        for chunk, late in reversed(chunks):
+            if in_order >= limit:
                 break
-            found += reversed(_of_symbol(chunk, symbol, limit))
+            trades = _of_symbol(chunk, symbol, limit)
+            found += trades
+            in_order += 0 if symbol in late else len(trades)
         return sorted(found, key=lambda trade: trade.first_trade_id)[-limit:]
 
     def recent_candles(self, symbol: str, interval: str) -> list[CandleRow]:
@@ -200,12 +209,13 @@ class LiveView:
         with self._lock:
             self._subscriptions.discard(subscription)
 
-    def _keep(self, chunks: Iterable[Chunk]) -> None:
-        for chunk in chunks:
-            self._chunks.append(chunk)
+    def _keep(self, chunks: Iterable[tuple[Chunk, Collection[str]]]) -> None:
+        """Keep chunks, each with the symbols of which it holds an id below one held before."""
+        for chunk, late in chunks:
+            self._chunks.append((chunk, late))
             self._kept += len(chunk)
-        while self._chunks and self._kept - len(self._chunks[0]) >= RECENT_TRADES:
-            self._kept -= len(self._chunks.popleft())
+        while self._chunks and self._kept - len(self._chunks[0][0]) >= RECENT_TRADES:
+            self._kept -= len(self._chunks.popleft()[0])
 
     def _tell(self, chunks: Sequence[Chunk], counts: Mapping[str, int], candles: Sequence[CandleRow]) -> None:
         with self._lock:
@@ -249,17 +259,20 @@ def _open_rows(ledger: Ledger, interval: str) -> list[CandleRow]:
     ]
 
 
-def _newest(chunk: Chunk) -> Iterator[tuple[Trade, int]]:
-    """Give the trade with the highest id of each symbol in a chunk, and how many there are of the symbol."""
+def _newest(chunk: Chunk) -> Iterator[tuple[Trade, int, int]]:
+    """Give the trade with the highest id of each symbol in a chunk, the lowest id, and how many there are."""
     if isinstance(chunk, pl.DataFrame):
-        of_symbols = chunk.group_by("symbol").agg(pl.len().alias("count"), pl.all().max_by("last_trade_id"))
-        yield from zip(to_trades(of_symbols), of_symbols["count"], strict=True)
+        of_symbols = chunk.group_by("symbol").agg(
+            pl.len().alias("count"), pl.col("first_trade_id").min().alias("lowest"), pl.all().max_by("last_trade_id")
+        )
+        yield from zip(to_trades(of_symbols), of_symbols["lowest"], of_symbols["count"], strict=True)
         return
     by_symbol: dict[str, list[Trade]] = {}
     for trade in chunk:
         by_symbol.setdefault(trade.symbol, []).append(trade)
     for trades in by_symbol.values():
-        yield max(trades, key=lambda trade: trade.last_trade_id), len(trades)
+        newest = max(trades, key=lambda trade: trade.last_trade_id)
+        yield newest, min(trade.first_trade_id for trade in trades), len(trades)
 
 
 def _tails(chunks: Iterable[Chunk], symbols: Collection[str]) -> dict[str, list[Trade]]:
@@ -279,10 +292,11 @@ def _tails(chunks: Iterable[Chunk], symbols: Collection[str]) -> dict[str, list[
 
 
 def _of_symbol(chunk: Chunk, symbol: str, limit: int) -> list[Trade]:
+    """Return the trades of a symbol with the highest ids, at most `limit`, in no order."""
     if isinstance(chunk, pl.DataFrame):
-        return to_trades(chunk.filter(pl.col("symbol") == symbol).tail(limit))
-    matching = (trade for trade in reversed(chunk) if trade.symbol == symbol)
-    return list(islice(matching, limit))[::-1]
+        return to_trades(chunk.filter(pl.col("symbol") == symbol).top_k(limit, by="first_trade_id"))
+    matching = (trade for trade in chunk if trade.symbol == symbol)
+    return nlargest(limit, matching, key=lambda trade: trade.first_trade_id)
 
 
 def to_trades(columns: pl.DataFrame) -> list[Trade]:
