@@ -78,12 +78,12 @@ def follows_trades(listener):
     return listener.view.trades or listener.view.aggregates
 
 
-async def report(name):
-    """Return what a client tells until it has seen enough trades and the end of a minute."""
-    async with asyncio.timeout(WITHIN), running_exchange(OPTIONS) as exchange, client(name, exchange) as program:
+async def report(name, options=OPTIONS, candles=1):
+    """Return what a client tells until it has seen enough trades and the ends of so many minutes."""
+    async with asyncio.timeout(WITHIN), running_exchange(options) as exchange, client(name, exchange) as program:
         listening = asyncio.create_task(listen(exchange, program))
         lines = []
-        while not is_enough(lines):
+        while not is_enough(lines, candles):
             line = await program.stdout.readline()
             assert line, "the client ended before it had told enough"
             lines.append(json.loads(line))
@@ -91,10 +91,12 @@ async def report(name):
         return Reported(exchange, lines)
 
 
-def is_enough(lines):
-    if not lines or lines[-1]["kind"] != "candle" or plain(lines[-1]["symbol"]) != "BTCUSDT":
+def is_enough(lines, candles):
+    if not lines or lines[-1]["kind"] != "candle":
         return False
-    return sum(line["kind"] in ("trade", "aggregate") for line in lines) >= LEAST_TRADES
+    closed = [line for line in lines if line["kind"] == "candle" and plain(line["symbol"]) == "BTCUSDT"]
+    trades = sum(line["kind"] in ("trade", "aggregate") for line in lines)
+    return len(closed) >= candles and trades >= LEAST_TRADES
 
 
 def plain(symbol):
@@ -168,10 +170,10 @@ def check_trades(reported, symbol, kind, lines):
     assert told == [row if with_side else {name: row[name] for name in row if name != "side"} for row in held]
 
 
-def check_stream(reported, symbol, kind):
+def check_stream(reported, symbol, kind, since=BEGINS_AT):
     lines = reported.of(kind, symbol)
     assert lines
-    first = reported.exchange.tape.id_at(symbol, BEGINS_AT)
+    first = reported.exchange.tape.id_at(symbol, since)
     if kind == "aggregate":
         first = reported.exchange.tape.trades(symbol, first, first)["aggregate_id"].item()
     assert int(lines[0]["id"]) == first
@@ -230,6 +232,17 @@ async def test_cryptofeed_reads_what_is_on_the_tape():
     check_stream(reported, "BTCUSDT", "aggregate")
     check_stream(reported, "ETHUSDT", "aggregate")
     assert check_candles(reported, "BTCUSDT", "candle", fields=6) == [THE_MINUTE]
+
+
+@pytest.mark.recordings
+@pytest.mark.peers
+@pytest.mark.slow
+async def test_ccxt_reads_the_recorded_minutes_as_they_were_recorded(recordings):
+    files = [recordings / "1-binance-ws" / f"hftbacktest_spot_btcusdt_2024080{day}.gz" for day in (8, 9)]
+    reported = await report("ccxt", ExchangeOptions(recordings=files, speed=20.0, holds=True), candles=2)
+    check_stream(reported, "BTCUSDT", "trade", since=0)
+    first = int(datetime(2024, 8, 8, 23, 54, tzinfo=UTC).timestamp()) * 1_000_000
+    assert check_candles(reported, "BTCUSDT", "candle") == [first, first + MINUTE]
 
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "exchange.md").read_text()
