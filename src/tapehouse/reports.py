@@ -78,6 +78,8 @@ def print_rebuilt(day: Rebuilt, symbol: str, *, stored: bool) -> None:
         row = computed or before
         if row is not None:
             console.print(f"  {row.interval} {_time(row.opened_at)}: {_summary(before)} -> {_summary(computed)}")
+    if len(day.differing) > MOST_LINES:
+        console.print(f"  ... and {len(day.differing) - MOST_LINES} more")
 
 
 def _summary(row: CandleRow | None) -> str:
