@@ -7,6 +7,8 @@ receipt, cryptofeed the seconds and a colon), plain, gzipped or packed by zstd. 
 import gzip
 import io
 import re
+import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import msgspec
 import polars as pl
 
 from tapehouse.errors import ConfigError
-from tapehouse.exchange.tapes import HeldTape, Pair, shifted
+from tapehouse.exchange.tapes import HeldTape, Pair, number_aggregates, shifted
 from tapehouse.market.fixed_point import to_units
 from tapehouse.market.windows import MINUTE
 
@@ -58,9 +60,7 @@ def read_recordings(paths: Sequence[Path], *, begins_at: int | None = None) -> H
     if not rows:
         raise ConfigError(f"no trades in {', '.join(map(str, paths))}")
     frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-    single = frame.filter(pl.col("aggregate_id").is_null())
-    if single.height:
-        frame = single.drop("aggregate_id")
+    frame = _each_once(frame)
     if begins_at is not None:
         first = int(frame.select(pl.col("traded_at").min()).item())
         frame = shifted(frame, begins_at - begins_at % MINUTE - (first - first % MINUTE))
@@ -79,13 +79,28 @@ _SCHEMA = {
 }
 
 
+def _each_once(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give trades their aggregates, and leave out recorded aggregates of symbols that have trades."""
+    by_id = frame.sort("symbol", "first_trade_id").unique(["symbol", "first_trade_id", "aggregate_id"], keep="first")
+    trades = by_id.filter(pl.col("aggregate_id").is_null()).drop("aggregate_id").sort("symbol", "first_trade_id")
+    aggregates = by_id.filter(pl.col("aggregate_id").is_not_null()).join(trades, on="symbol", how="anti")
+    return pl.concat([number_aggregates(trades).select(frame.columns), aggregates.select(frame.columns)])
+
+
 def _rows_of(path: Path) -> Iterator[tuple[object, ...]]:
     for line in _lines(path):
         found = _MESSAGE.search(line)
         if found:
-            trade = _decode(line[found.start() :]).data
+            trade = _trade(line[found.start() :], path)
             if trade.X == "MARKET":  # what the insurance fund does is not in the candles
                 yield _row(trade)
+
+
+def _trade(message: bytes, path: Path) -> _Trade:
+    try:
+        return _decode(message).data
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"cannot read the recording {path}: {error} in {message[:200]!r}") from None
 
 
 def _row(trade: _Trade) -> tuple[object, ...]:
@@ -98,7 +113,7 @@ def _lines(path: Path) -> Iterator[bytes]:
     try:
         with _opened(path) as lines:
             yield from lines
-    except (OSError, EOFError) as error:
+    except _broken() as error:
         raise ConfigError(f"cannot read the recording {path}: {error}") from None
 
 
@@ -116,6 +131,12 @@ def _opened_zstd(path: Path) -> io.BufferedIOBase:
     except ImportError:
         raise ConfigError(f"{path.name} is packed by zstd: `pip install zstandard` to read it") from None
     return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb")))
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """Return what reading a file that is not as it should be may raise; zstandard is loaded only where needed."""
+    zstandard = sys.modules.get("zstandard")
+    return (OSError, EOFError, zlib.error, *((zstandard.ZstdError,) if zstandard else ()))
 
 
 def pairs_of(frame: pl.DataFrame) -> dict[str, Pair]:
