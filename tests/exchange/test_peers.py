@@ -6,21 +6,17 @@ exchange holds until the client listens, so that not one trade of the stream may
 
 import asyncio
 import json
-import re
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tapehouse.cli import exchange as exchange_command
-from tapehouse.exchange.faults import FaultSettings, parse_faults
 from tapehouse.exchange.main import ExchangeOptions, RunningExchange, running_exchange
 
 READERS = Path(__file__).parent / "peers"
@@ -81,14 +77,19 @@ def follows_trades(listener):
 async def report(name, options=OPTIONS, candles=1):
     """Return what a client tells until it has seen enough trades and the ends of so many minutes."""
     async with asyncio.timeout(WITHIN), running_exchange(options) as exchange, client(name, exchange) as program:
-        listening = asyncio.create_task(listen(exchange, program))
-        lines = []
-        while not is_enough(lines, candles):
-            line = await program.stdout.readline()
-            assert line, "the client ended before it had told enough"
-            lines.append(json.loads(line))
-        await listening
+        async with asyncio.TaskGroup() as group:
+            group.create_task(listen(exchange, program))
+            lines = await read_enough(program, candles)
         return Reported(exchange, lines)
+
+
+async def read_enough(program, candles):
+    lines = []
+    while not is_enough(lines, candles):
+        line = await program.stdout.readline()
+        assert line, "the client ended before it had told enough"
+        lines.append(json.loads(line))
+    return lines
 
 
 def is_enough(lines, candles):
@@ -243,74 +244,3 @@ async def test_ccxt_reads_the_recorded_minutes_as_they_were_recorded(recordings)
     check_stream(reported, "BTCUSDT", "trade", since=0)
     first = int(datetime(2024, 8, 8, 23, 54, tzinfo=UTC).timestamp()) * 1_000_000
     assert check_candles(reported, "BTCUSDT", "candle") == [first, first + MINUTE]
-
-
-GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "exchange.md").read_text()
-SNIPPETS = re.findall(r"## With ([\w-]+)\n.*?```python\n(.*?)```", GUIDE, flags=re.DOTALL)
-SHOWN = 20
-
-
-def in_guide(name):
-    [snippet] = [code for title, code in SNIPPETS if title == name]
-    return snippet
-
-
-async def shown_by(snippet, exchange):
-    """The first lines a program of the guide prints, once its address is the exchange's."""
-    code = snippet.replace("127.0.0.1:9100", f"127.0.0.1:{exchange.port}")
-    program = await asyncio.create_subprocess_exec(sys.executable, "-u", "-c", code, stdout=asyncio.subprocess.PIPE)
-    try:
-        return [(await program.stdout.readline()).split() for _ in range(SHOWN)]
-    finally:
-        program.kill()
-        await drained(program)
-        await program.wait()
-
-
-def test_every_program_of_the_guide_is_tried():
-    assert {title for title, _ in SNIPPETS} == {"ccxt", "python-binance", "cryptofeed"}
-    assert GUIDE.count("```python") == len(SNIPPETS)
-
-
-@pytest.mark.peers
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("ccxt", "trade"),
-        ("python-binance", "trade"),
-        pytest.param("cryptofeed", "aggregate", marks=NEEDS_CRYPTOFEED_2),
-    ],
-)
-async def test_the_program_of_the_guide_shows_the_tape(name, kind):
-    options = replace(OPTIONS, holds=False, speed=1.0)
-    async with asyncio.timeout(WITHIN), running_exchange(options) as exchange:
-        lines = await shown_by(in_guide(name), exchange)
-        held = on_tape(exchange, "BTCUSDT", kind, int(lines[0][0]), int(lines[-1][0]))
-        assert [
-            (int(number), units(price.decode()), units(quantity.decode())) for number, price, quantity in lines
-        ] == [(row["id"], row["price"], row["quantity"]) for row in held]
-
-
-async def test_every_order_of_the_guide_is_carried_out():
-    orders = re.findall(r"/_exchange/faults -d '(.*)'", GUIDE)
-    assert len(orders) == GUIDE.count("/_exchange/faults -d")
-    async with running_exchange() as exchange, httpx.AsyncClient(base_url=exchange.rest_url) as http:
-        for order in orders:
-            answer = await http.post("/_exchange/faults", content=order)
-            assert answer.status_code == 200, answer.text
-        assert exchange.faults.settings == FaultSettings()
-
-
-def test_the_guide_names_every_fault():
-    assert {name for name in FaultSettings.__struct_fields__ if f"`{name}`" not in GUIDE} == set()
-
-
-def test_every_command_of_the_guide_is_one_of_ours(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "btcusdt.gz").touch()
-    commands = re.findall(r"^\.venv/bin/tapehouse exchange (.*)$", GUIDE, flags=re.MULTILINE)
-    assert commands
-    for arguments in commands:
-        with exchange_command.make_context("exchange", arguments.split()) as context:
-            parse_faults(context.params["faults"])
