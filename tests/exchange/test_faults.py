@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from tapehouse.errors import ConfigError
-from tapehouse.exchange.faults import Faults, FaultSettings, Refusal, parse_faults
+from tapehouse.exchange.faults import Faults, Refusal, parse_faults
 from tapehouse.exchange.main import running_exchange
 
 MINUTE = 60_000_000
@@ -201,51 +201,6 @@ async def test_faults_repeat_with_their_seed_and_differ_with_another(spoiled):
     assert first != other
 
 
-async def test_faults_are_set_while_it_runs_and_only_those_named_change(exchange, rest, reading):
-    async with reading(exchange, "/ws/btcusdt@trade") as reader:
-        await reader.take(100)
-        answer = await rest.post("/_exchange/faults", json={"drop": 1.0, "delay_ms": 7})
-        assert answer.status_code == 200
-        shown = (await rest.get("/_exchange")).json()["faults"]
-        assert (shown["drop"], shown["delay_ms"], shown["duplicate"]) == (1.0, 7.0, 0.0)
-        await rest.post("/_exchange/faults", json={"drop": 0, "extra_field": 1})
-        trades = await reader.take(1, lambda trade: "zz" in trade)
-        assert trades[0]["e"] == "trade"
-        assert exchange.faults.counts["drop"] > 0
-        await rest.post("/_exchange/faults", json={"clear": True})
-        assert exchange.faults.settings == FaultSettings()
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        {"drop": 2},
-        {"drop": "often"},
-        {"nonsense": 1},
-        {"delay_ms": -1},
-        {"refuse": {"requests": 1}},
-        {"refuse": {"status": 77}},
-        {"refuse": {"status": 429, "on": "everything"}},
-        {"refuse": {"status": 429, "requests": -1}},
-        {"refuse": {"status": 200}},
-        {"refuse": {"status": 429}, "drop": 2},
-        [],
-    ],
-)
-async def test_an_order_that_is_none_is_refused_and_changes_nothing(exchange, rest, order):
-    answer = await rest.post("/_exchange/faults", json=order)
-    assert answer.status_code == 422
-    assert answer.json()["error"]
-    assert exchange.faults.settings == FaultSettings()
-    assert (await rest.get("/api/v3/ping")).status_code == 200
-
-
-async def test_an_order_is_carried_out_as_a_whole_or_not_at_all(exchange, rest):
-    exchange.faults.set(duplicate=0.5)
-    assert (await rest.post("/_exchange/faults", json={"clear": True, "drop": 2})).status_code == 422
-    assert exchange.faults.settings == FaultSettings(duplicate=0.5)
-
-
 def test_a_refusal_of_no_seconds_is_over_at_once_and_one_without_an_end_lasts_until_cleared():
     faults = Faults()
     faults.refuse(Refusal(status=429, seconds=0))
@@ -254,40 +209,6 @@ def test_a_refusal_of_no_seconds_is_over_at_once_and_one_without_an_end_lasts_un
     assert all(faults.refused("rest") for _ in range(100))
     faults.clear()
     assert faults.refused("rest") is None
-
-
-async def test_connections_are_cut_and_the_shutdown_announced_on_request(exchange, rest, reading):
-    async with reading(exchange, "/ws") as reader:
-        await reader.command("LIST_SUBSCRIPTIONS")
-        await rest.post("/_exchange/faults", json={"server_shutdown": True})
-        assert (await reader.next())["e"] == "serverShutdown"
-        await rest.post("/_exchange/faults", json={"cut_now": True})
-        with pytest.raises(ConnectionClosed):
-            await reader.next()
-    assert exchange.faults.counts == {"server_shutdown": 1, "cut": 1}
-
-
-@pytest.mark.parametrize(("status", "code"), [(429, -1003), (418, -1003), (451, 0), (403, 0)])
-async def test_so_many_requests_are_refused_and_the_next_is_served(exchange, rest, status, code):
-    order = {"refuse": {"status": status, "requests": 2, "retry_after": 7}}
-    assert (await rest.post("/_exchange/faults", json=order)).status_code == 200
-    answers = [await rest.get("/api/v3/ping") for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [status, status, 200]
-    assert [answer.headers.get("Retry-After") for answer in answers] == ["7", "7", None]
-    assert answers[0].json()["code"] == code
-    assert exchange.faults.counts[f"refused_{status}"] == 2
-
-
-async def test_handshakes_are_refused_and_rest_is_not(exchange, rest, reading):
-    order = {"refuse": {"status": 429, "requests": 1, "retry_after": 3, "on": "streams"}}
-    await rest.post("/_exchange/faults", json=order)
-    assert (await rest.get("/api/v3/ping")).status_code == 200
-    with pytest.raises(InvalidStatus) as refused:
-        await reading(exchange, "/ws").__aenter__()
-    assert refused.value.response.status_code == 429
-    assert refused.value.response.headers["Retry-After"] == "3"
-    async with reading(exchange, "/ws") as reader:
-        assert (await reader.command("LIST_SUBSCRIPTIONS"))["result"] == []
 
 
 async def test_while_the_streams_lie_rest_tells_the_truth(options, reading, asking, begins_at):
