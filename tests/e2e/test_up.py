@@ -152,7 +152,7 @@ def test_an_absent_exchange_is_told_of_and_waited_for(platform):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fails_ends_it_loudly_and_the_next_start_goes_on(served, platform, audit):
+def test_a_disk_that_fails_ends_it_loudly_and_the_next_start_goes_on(served, platform, audit, ids_told):
     up = platform(served, "BTCUSDT").start()
     up.until_health(lambda health: health["commit"]["committed_at"])
     log = up.lake / "bronze" / "trades" / "_delta_log"
@@ -163,7 +163,7 @@ def test_a_disk_that_fails_ends_it_loudly_and_the_next_start_goes_on(served, pla
     log.unlink()
     kept.rename(log)
     up.start()
-    up.until_whole({"BTCUSDT": 0})
+    up.until_whole(ids_told(served))
     assert up.stop() == 0
     audit(served).everything("BTCUSDT")
 

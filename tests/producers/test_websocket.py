@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -177,27 +178,32 @@ async def test_an_address_where_nobody_listens_is_a_handshake_error():
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_given_up():
-    writers = []
-    server = await asyncio.start_server(lambda _reader, writer: writers.append(writer), "127.0.0.1", 0)
+    accepted = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda _reader, writer: accepted.set_result(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(HandshakeError, match="no answer"):
         await connect(f"ws://127.0.0.1:{port}", ArrivalClock(), timeout=0.1)
-    for writer in writers:
-        writer.close()
-        await writer.wait_closed()
+    writer = await asyncio.wait_for(accepted, 20)
+    writer.close()
+    await writer.wait_closed()
     server.close()
 
 
 async def test_an_address_that_speaks_something_else_is_a_handshake_error():
+    replied = asyncio.Event()
+
     async def reply(_reader, writer):
         writer.write(b"SSH-2.0-OpenSSH\r\n\r\n")
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        replied.set()
 
     server = await asyncio.start_server(reply, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(HandshakeError):
         await connect(f"ws://127.0.0.1:{port}", ArrivalClock(), timeout=5)
+    await asyncio.wait_for(replied.wait(), 20)
     server.close()
 
 

@@ -25,8 +25,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for one module: while it lives a loop runs in this thread, and no other test may have one."""
     if not CHROMIUM.exists():
         pytest.skip(f"no {CHROMIUM}: install chromium to look at the page")
     with sync_playwright() as playwright:

@@ -164,6 +164,8 @@ async def test_an_answer_that_is_not_what_binance_documents_is_an_upstream_error
 async def test_an_answer_that_drips_is_given_up(open_exchange, make_rest, monkeypatch):
     monkeypatch.setattr(rest_module, "WHOLE_ANSWER_WITHIN", 0.2)
 
+    dripped = asyncio.Event()
+
     async def drip(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -172,12 +174,17 @@ async def test_an_answer_that_drips_is_given_up(open_exchange, make_rest, monkey
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(0.01)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        dripped.set()
 
     dripping = await asyncio.start_server(drip, "127.0.0.1", 0)
     good = await open_exchange()
     good.answer("time", {"serverTime": 5})
     port = dripping.sockets[0].getsockname()[1]
     assert await make_rest(f"http://127.0.0.1:{port}", good.rest).server_time() == 5
+    await asyncio.wait_for(dripped.wait(), 20)
     dripping.close()
 
 
