@@ -36,6 +36,8 @@ SWITCH_EVERY = 0.001
 MAINTAIN_EVERY = 10.0
 """Seconds between two looks at what upkeep is due."""
 DISPUTES_EVERY = 1.0
+COMMITTED_WITHIN = 5.0
+"""Seconds after which the trades of a window that was just closed are in bronze."""
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +121,10 @@ async def settle_disputes(parts: Parts) -> None:
     """Look into each candle that differs from the exchange's, and record what stays."""
     while True:
         await asyncio.sleep(DISPUTES_EVERY)
-        while parts.engine.disputes:
+        found = len(parts.engine.disputes)
+        if found:
+            await asyncio.sleep(COMMITTED_WITHIN)
+        for _ in range(found):
             check = parts.engine.disputes.popleft()
             try:
                 parts.engine.record(await look_into(check, parts.lake, parts.source, parts.now()))

@@ -36,6 +36,8 @@ from tapehouse.streaming.view import LiveView
 from tapehouse.tape.local import LocalTape
 
 DEMO = Path("data/demo")
+INTERRUPTED = 130
+"""The status of a command that Ctrl-C ended before it was done."""
 LEAVE_WITHIN = 3.0
 """Seconds from the last commit to the end of the process, whatever a client's read still waits for."""
 REBUILD = "rebuild"
@@ -174,8 +176,12 @@ def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, en
     Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
     """
     _check_order(start, end)
-    with contextlib.suppress(KeyboardInterrupt), writing_lock(settings.lake):
-        uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
+    try:
+        with writing_lock(settings.lake):
+            uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
+    except KeyboardInterrupt:
+        _say("Stopped before the end; what came is committed. The same command goes on from there.")
+        sys.exit(INTERRUPTED)
 
 
 async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:

@@ -235,7 +235,17 @@ class Ledger:
             chosen.update(self._around(start, minutes))
             chosen.update(range(max(start, self.horizon - LONGEST_EMPTY_RUN * MINUTE), self.horizon, MINUTE))
             chosen.update(opened for opened in minutes[bisect_left(minutes, start) :])
-        return sorted(at for at in chosen if at >= minutes[0] and is_over(at, "1m", self.horizon) and self._knows(at))
+        return sorted(
+            at
+            for at in chosen
+            if at >= minutes[0] and is_over(at, "1m", self.horizon) and self._knows(at) and self._is_told(at, minutes)
+        )
+
+    def _is_told(self, opened: int, minutes: list[int]) -> bool:
+        """Tell whether a window is written: an empty one only within LONGEST_EMPTY_RUN of what follows it."""
+        place = bisect_left(minutes, opened)
+        following = minutes[place] if place < len(minutes) else self.horizon
+        return following - opened <= LONGEST_EMPTY_RUN * MINUTE
 
     def _knows(self, opened: int) -> bool:
         """Tell whether what was written of a window is at hand; of one between recalled days it is not."""
