@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -128,6 +129,23 @@ async def test_a_closing_kline_comes_after_the_last_trade_of_its_window(exchange
         assert (kline["f"], kline["L"], kline["n"]) == (trades[0]["t"], trades[-1]["t"], len(trades))
         assert (kline["o"], kline["c"]) == (trades[0]["p"], trades[-1]["p"])
         assert int(kline["v"].replace(".", "")) == sum(int(trade["q"].replace(".", "")) for trade in trades)
+
+
+async def test_an_open_kline_is_told_as_it_fills_with_every_trade_told_before_it(exchange, reading):
+    seen, open_ones = [], []
+    async with reading(exchange, "/ws/btcusdt@kline_1m/btcusdt@trade") as reader:
+        await reader.take(1, lambda message: message["e"] == "kline" and message["k"]["x"])
+        while len(open_ones) < 10:
+            message = await reader.next()
+            if is_trade(message):
+                seen.append(message)
+            else:
+                kline = message["k"]
+                assert kline["x"] is False
+                assert (kline["f"], kline["L"], kline["n"]) == (seen[0]["t"], seen[-1]["t"], len(seen))
+                assert (kline["o"], kline["c"]) == (seen[0]["p"], seen[-1]["p"])
+                open_ones.append(message["E"])
+    assert [after - before for before, after in pairwise(open_ones)] == [2000] * 9
 
 
 async def test_the_first_closing_kline_holds_the_part_of_the_window_before_the_first_listener(
