@@ -34,6 +34,12 @@ def test_of_any_seed_the_ids_are_consecutive_on_ticks_and_steps_and_the_same_aga
         assert theirs.filter((pl.col("quantity") <= 0) | (pl.col("quantity") % pair.quantity_step != 0)).is_empty()
 
 
+def test_the_trades_of_all_symbols_are_told_in_the_order_of_time():
+    rows = market().between(START, START + 3 * MINUTE)
+    assert rows["symbol"].n_unique() == 3
+    assert rows["traded_at"].is_sorted()
+
+
 def test_a_millisecond_may_hold_several_trades_at_several_prices():
     rows = market().between(START, START + 3 * MINUTE).filter(pl.col("symbol") == "BTCUSDT")
     shared = rows.group_by(pl.col("traded_at") // 1000).agg(trades=pl.len(), prices=pl.col("price").n_unique())
