@@ -6,10 +6,11 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
-from tapehouse.cli import exchange as exchange_command
+from tapehouse.cli import exchange as exchange_command, main
 from tapehouse.exchange.faults import FaultSettings, parse_faults
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.exchange.messages import aggregated
@@ -95,6 +96,7 @@ def test_every_command_of_the_guide_is_one_of_ours(tmp_path, monkeypatch):
     (tmp_path / "btcusdt.gz").touch()
     commands = re.findall(r"^\.venv/bin/tapehouse exchange (.*)$", GUIDE, flags=re.MULTILINE)
     assert commands
+    program = click.Context(main, **main.context_settings)
     for arguments in commands:
-        with exchange_command.make_context("exchange", arguments.split()) as context:
+        with exchange_command.make_context("exchange", arguments.split(), parent=program) as context:
             parse_faults(context.params["faults"])
