@@ -131,6 +131,7 @@ def test_a_lost_server_is_shown_and_come_back_to(traded, serving, page: Page):
     with serving(traded) as address:
         page.goto(address)
         expect(page.locator("#link")).to_have_text("Live")
+        expect(page.locator("#fresh")).not_to_have_attribute("data-state", "waiting")
     expect(page.locator("#alarm")).to_contain_text("CONNECTION LOST")
     expect(page.locator("#fresh")).to_have_attribute("data-state", "bad")
     traded.tell(traded.trade("65002"))
