@@ -107,7 +107,8 @@ def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Ev
         engine.commit_when_due()
         if sum(len(batch.frames) for batch in batches) > BUSY_FRAMES:
             stopping.wait(max(0.0, BUSY_PACE - (time.monotonic() - began)))
-    engine.fold(tape.read(0))
+    while batches := tape.read(0):
+        engine.fold(batches)
     engine.close()
 
 

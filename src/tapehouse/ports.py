@@ -50,7 +50,7 @@ class Tape(Protocol):
         """Add a batch; wait while the tape is full."""
 
     def read(self, timeout: float) -> list[Batch]:
-        """Take every batch there is, waiting up to `timeout` seconds for the first; empty when none came."""
+        """Take the oldest batches, waiting up to `timeout` seconds for the first; empty when none came."""
 
 
 class Source(Protocol):

@@ -238,6 +238,32 @@ async def test_what_was_received_before_a_cancellation_is_delivered(exchange, tr
     assert [trade(ident).encode() for ident in range(100)] == taken.frames
 
 
+async def test_a_batch_the_taker_had_no_room_for_is_not_left_out_by_a_cancellation(exchange, trade, eventually):
+    room, waits, taken = asyncio.Event(), asyncio.Event(), Taken()
+
+    async def take(batch: Batch) -> None:
+        waits.set()
+        await room.wait()
+        await taken.take(batch)
+
+    async def play(connection):
+        await connection.send(trade(1))
+        await waits.wait()
+        await connection.send(trade(2).encode())
+        await connection.wait_closed()
+
+    exchange.plays.append(play)
+    connection = await connect(exchange.ws, ArrivalClock())
+    delivery = asyncio.create_task(connection.deliver(take, idle_after=20))
+    await eventually(lambda: connection.frames_received == 2)
+    delivery.cancel()
+    room.set()
+    await asyncio.wait([delivery], timeout=20)
+    connection.abort()
+    assert [trade(1).encode(), trade(2).encode()] == taken.frames
+    assert [1] == [place for batch in taken for place in batch.binary]
+
+
 async def test_a_taker_without_room_does_not_hold_up_a_cancellation(exchange, trade, monkeypatch):
     monkeypatch.setattr(websocket, "LAST_BATCH_WITHIN", 0.01)
 

@@ -172,9 +172,20 @@ class Connection(WSListener):
             self._arrived.clear()
         if frames:
             self._handing_over = True
-            await take(Batch(frames=frames, received_at=received_at, shape="stream", binary=binary))
+            try:
+                await take(Batch(frames=frames, received_at=received_at, shape="stream", binary=binary))
+            except asyncio.CancelledError:
+                self._put_back(frames, received_at, binary)
+                raise
             self._handing_over = False
             self._resume_reading()
+
+    def _put_back(self, frames: list[bytes], received_at: list[int], binary: tuple[int, ...]) -> None:
+        """Take back what was not taken: handing on what came after it alone would make a hole."""
+        self._stamp()
+        self._binary = [*binary, *(len(frames) + place for place in self._binary)]
+        self._frames[:0] = frames
+        self._received_at[:0] = received_at
 
     def _pause_reading(self) -> None:
         if self._transport is not None and not self._transport.underlying_transport.is_closing():

@@ -8,8 +8,10 @@ from tapehouse import telemetry
 from tapehouse.errors import TapehouseError
 from tapehouse.ports import Batch
 
-MOST_FRAMES = 500_000
+MOST_FRAMES = 250_000
 MOST_BYTES = 128 * 1024 * 1024
+READ_FRAMES = 50_000
+"""About so many frames are read at once: while they are folded, the tape fills again."""
 
 
 class TapeClosedError(TapehouseError):
@@ -62,16 +64,21 @@ class LocalTape:
             await self._append_when_there_is_room(batch, size)
 
     def read(self, timeout: float) -> list[Batch]:
-        """Take every batch there is, waiting up to `timeout` seconds for the first; empty when none came."""
+        """Take the oldest batches, waiting up to `timeout` seconds for the first; empty when none came."""
+        taken: list[Batch] = []
+        frames = 0
         with self._filled:
             if not self._batches and not self._closed:
                 self._filled.wait(timeout)
-            batches = list(self._batches)
-            self._batches.clear()
-            self._frames = self._bytes = 0
-            telemetry.tape_depth.set(0)
+            while self._batches and frames < READ_FRAMES:
+                batch = self._batches.popleft()
+                taken.append(batch)
+                frames += len(batch.frames)
+                self._bytes -= sum(map(len, batch.frames))
+            self._frames -= frames
+            telemetry.tape_depth.set(self._frames)
             self._tell_room()
-        return batches
+        return taken
 
     def close(self) -> None:
         """Take no more batches and wake whoever waits; what is there can still be read."""
