@@ -110,6 +110,13 @@ def up(demo: bool, port: int | None) -> None:
 )
 @click.option("--symbols", type=Pairs(), default="3", show_default=True, help="How many symbols, or their names.")
 @click.option("--rate", default=100.0, show_default=True, help="Trades a second, over all symbols.")
+@click.option(
+    "--bursts",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Part of the minutes that have a burst: a fifth to a half of their trades within a second.",
+)
 @click.option("--history", default=3600.0, show_default=True, help="Seconds of trades before now.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same trades.")
 @click.option("--recording", "recordings", multiple=True, type=RECORDING, help="Serve a recorded file. Repeatable.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -44,6 +45,8 @@ REBUILD = "rebuild"
 """The writer under whose name a rebuild commits."""
 DEMO_HOURS = 0.25
 """Hours of the past that the demo begins with, so that there is something to see."""
+M_ARENA_MAX = -8
+"""What `mallopt(3)` of glibc calls the most arenas."""
 HOUR = 60 * MINUTE
 DEMO_RATE = 60.0
 """Trades a second of the demo, over all symbols."""
@@ -97,8 +100,15 @@ def open_lake(settings: Settings) -> DeltaLake:
 
 def run_up(settings: Settings, *, demo: bool = False) -> None:
     """Run the platform until it is told to stop; raise what ended it otherwise."""
+    _keep_memory_together()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(_up(settings, demo=demo))
+
+
+def _keep_memory_together() -> None:
+    """Let the threads share two arenas of the C library's memory: with one each, what one freed the others lack."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps memory in its own way
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 async def _up(settings: Settings, *, demo: bool) -> None:

@@ -174,6 +174,14 @@ def test_a_generated_market_has_shared_milliseconds_sweeps_quiet_minutes_and_bur
     assert 150 < rows.height / 1200 < 250
 
 
+def test_a_market_without_bursts_is_even_within_a_minute():
+    tape = GeneratedTape(GeneratorOptions(seed=3, rate=200.0, starts_at=START, bursts=0.0))
+    btc = tape.between(START, START + 20 * MINUTE).filter(pl.col("symbol") == "BTCUSDT")
+    seconds = btc.group_by(pl.col("traded_at") // MINUTE, second=pl.col("traded_at") // 1_000_000).len()
+    spread = seconds.group_by("traded_at").agg(pl.col("len").max() / pl.col("len").mean())
+    assert spread["len"].max() < 1.6
+
+
 def test_four_hundred_symbols_are_one_market():
     tape = GeneratedTape(GeneratorOptions(symbols=400, rate=1000.0, starts_at=START))
     assert len(tape.pairs) == 400
@@ -188,7 +196,9 @@ def test_a_symbol_on_a_break_is_listed_and_does_not_trade():
     assert tape.id_at("ETHUSDT", START + MINUTE) == tape.id_at("ETHUSDT", START)
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0}, {"symbols": 0}, {"symbols": "BTC/USDT"}, {"quiet": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 0}, {"symbols": 0}, {"symbols": "BTC/USDT"}, {"quiet": 2.0}, {"bursts": -0.1}]
+)
 def test_a_market_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError):
         GeneratedTape(GeneratorOptions(**wrong))

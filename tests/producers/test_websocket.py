@@ -261,7 +261,7 @@ async def test_a_batch_the_taker_had_no_room_for_is_not_left_out_by_a_cancellati
     await asyncio.wait([delivery], timeout=20)
     connection.abort()
     assert [trade(1).encode(), trade(2).encode()] == taken.frames
-    assert [1] == [place for batch in taken for place in batch.binary]
+    assert [place for batch in taken for place in batch.binary] == [1]
 
 
 async def test_a_taker_without_room_does_not_hold_up_a_cancellation(exchange, trade, monkeypatch):

@@ -30,7 +30,8 @@ class GeneratorOptions:
     """What to generate; the same options give the same trades.
 
     `rate` is trades a second over all symbols, `starts_at` microseconds since 1970 UTC, `quiet` the part of the
-    minutes of the smaller symbols in which nothing trades. `on_break` names symbols that are listed and do not trade.
+    minutes of the smaller symbols in which nothing trades, `bursts` the part of the minutes that have a fifth to a half
+    of their trades within a second or so. `on_break` names symbols that are listed and do not trade.
     """
 
     seed: int = 1
@@ -38,6 +39,7 @@ class GeneratorOptions:
     rate: float = 100.0
     starts_at: int = 0
     quiet: float = 0.1
+    bursts: float = 0.3
     on_break: Sequence[str] = ()
 
 
@@ -49,6 +51,8 @@ class GeneratedTape:
             raise ConfigError(f"a rate of {options.rate} trades a second: give one above 0 and up to 10,000,000")
         if not 0 <= options.quiet <= 1:
             raise ConfigError(f"quiet minutes: {options.quiet} is no part of them, give 0 to 1")
+        if not 0 <= options.bursts <= 1:
+            raise ConfigError(f"minutes with a burst: {options.bursts} is no part of them, give 0 to 1")
         listed = listings(options.symbols)
         on_break = {symbol.upper() for symbol in options.on_break}
         self.pairs: Mapping[str, Pair] = {
@@ -62,7 +66,16 @@ class GeneratedTape:
         self._codes = {symbol: code for code, symbol in enumerate(self.pairs)}
         self._cells = draw_cells(options.seed)
         trading = [pair.status == "TRADING" for pair in self.pairs.values()]
-        self._index = MinuteIndex(options.seed, listed, trading, options.rate, options.quiet, self._origin, self._cells)
+        self._index = MinuteIndex(
+            options.seed,
+            listed,
+            trading,
+            rate=options.rate,
+            quiet=options.quiet,
+            bursts=options.bursts,
+            origin=self._origin,
+            cells=self._cells,
+        )
         self._first_ids: dict[str, int] = {}
         self._lock = RLock()
 

@@ -14,6 +14,8 @@ _AHEAD = 360
 """Minutes made ahead of what is asked."""
 _BURST_LENGTH = 0.02
 """The part of a minute a burst takes."""
+_BURST_SPREAD = 0.3
+"""A burst has between 0.2 and this much more of its minute's trades."""
 _SWINGS = ((720, 0.02), (60, 0.006), (10, 0.002), (1, 0.0004))
 """What moves the price: noise of so many minutes' length, and its part of the price."""
 _ALWAYS_TRADING = 2
@@ -28,14 +30,17 @@ class MinuteIndex:
         seed: int,
         listed: Sequence[Listing],
         trading: Sequence[bool],
+        *,
         rate: float,
         quiet: float,
+        bursts: float,
         origin: int,
         cells: pl.DataFrame,
     ) -> None:
         self._seed = seed
         self._size = len(listed)
         self._origin = origin
+        self._bursts = bursts
         self._ranks = pl.lit(cells["rank"])
         self._symbols = _symbol_rows(listed, trading, rate, quiet)
         self._next = pl.DataFrame(
@@ -127,7 +132,10 @@ class MinuteIndex:
         trades = (pl.col("a_minute") * (0.5 + chance[3]) + chance[4]).floor().cast(pl.Int64)
         return [
             (0.1 + 0.4 * chance[0]).alias("burst_at"),
-            pl.when(chance[1] < 0.3).then(0.2 + chance[1]).otherwise(_BURST_LENGTH).alias("burst"),
+            pl.when(chance[1] < self._bursts)
+            .then(0.2 + chance[1] * (_BURST_SPREAD / self._bursts if self._bursts else 0.0))
+            .otherwise(_BURST_LENGTH)
+            .alias("burst"),
             pl.when((chance[2] < pl.col("quiet")) | (pl.col("a_minute") == 0))
             .then(0)
             .otherwise(trades)

@@ -29,8 +29,9 @@ class ExchangeOptions:
 
     Tape: `recordings` (files) or `lake` (its root, with ISO days `dates`) where given, else the generator: `seed`,
     `symbols` (how many, or their names), `rate` (trades a second over all), `history` (seconds of trades before now,
-    or before `begins_at`), `quiet` (part of the minutes of small symbols without a trade), `on_break` (listed, not
-    trading). `shift_to_now` moves recorded times so that the tape begins now.
+    or before `begins_at`), `quiet` (part of the minutes of small symbols without a trade), `bursts` (part of the
+    minutes with one), `on_break` (listed, not trading). `shift_to_now` moves recorded times so that the tape begins
+    now.
 
     Pace: `speed` times real time, None or 0 as fast as it is read. `holds` waits for `play()` or
     `POST /_exchange/play`; a tape with an end, or one that is not at real time, waits for its first listener anyhow.
@@ -47,6 +48,7 @@ class ExchangeOptions:
     rate: float = 100.0
     history: float = 3600.0
     quiet: float = 0.1
+    bursts: float = 0.3
     on_break: Sequence[str] = ()
     begins_at: int | None = None
     recordings: Sequence[Path] = ()
@@ -152,6 +154,7 @@ def _generated(options: ExchangeOptions, now: int) -> GeneratedTape:
             rate=options.rate,
             starts_at=begins_at - int(options.history * SECOND),
             quiet=options.quiet,
+            bursts=options.bursts,
             on_break=options.on_break,
         )
     )

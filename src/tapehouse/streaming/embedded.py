@@ -29,7 +29,7 @@ HURRIED_ROWS = 250
 """So many rows waiting make the next commit come after the shorter interval."""
 MOST_DISPUTES = 10_000
 """Candles that differ from the exchange's and wait to be looked into at most."""
-MOST_ROWS = 500_000
+MOST_ROWS = 200_000
 """Rows that wait for a commit at most; then the tape is no longer read, and fills, and the producers wait."""
 
 

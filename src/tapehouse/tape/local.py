@@ -8,7 +8,7 @@ from tapehouse import telemetry
 from tapehouse.errors import TapehouseError
 from tapehouse.ports import Batch
 
-MOST_FRAMES = 250_000
+MOST_FRAMES = 100_000
 MOST_BYTES = 128 * 1024 * 1024
 READ_FRAMES = 50_000
 """About so many frames are read at once: while they are folded, the tape fills again."""
