@@ -22,6 +22,6 @@ def test_the_package_and_its_command_line_load_nothing_heavy(statement):
 
 
 def test_the_composition_root_loads_no_engine_of_the_cluster():
-    loaded = modules_loaded_by("import tapehouse.profiles")
+    loaded = modules_loaded_by("import tapehouse.profiles.embedded, tapehouse.profiles.history")
     assert "polars" in loaded
     assert not loaded & {"pyspark", "confluent_kafka", "great_expectations", "dbt"}

@@ -98,7 +98,7 @@ def up(demo: bool, port: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until the platform listens itself, there is nothing to commit
         signal.signal(number, lambda *_: sys.exit(0))
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
-    from tapehouse.profiles import run_up
+    from tapehouse.profiles.embedded import run_up
 
     run_up(_begin(api_port=port), demo=demo)
 
@@ -149,7 +149,7 @@ def backfill(symbols: tuple[str, ...], start: datetime, end: datetime) -> None:
     Whole days come from the archives, the rest over REST. What is held already is not counted twice, so it is safe to
     repeat and to interrupt.
     """
-    from tapehouse.profiles import run_backfill
+    from tapehouse.profiles.history import run_backfill
 
     run_backfill(_begin(), symbols, start, end)
 
@@ -163,7 +163,7 @@ def verify(symbol: str, start: datetime, end: datetime) -> None:
 
     Every stored candle of the range is compared in every field; ends with status 5 where one differs.
     """
-    from tapehouse.profiles import run_verify
+    from tapehouse.profiles.history import run_verify
 
     run_verify(_begin(), symbol, start, end)
 
@@ -178,7 +178,7 @@ def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
 
     The stored trades of the range must give the stored candles; what differs is written as a new revision.
     """
-    from tapehouse.profiles import run_rebuild
+    from tapehouse.profiles.history import run_rebuild
 
     run_rebuild(_begin(), symbol, start, end, check)
 

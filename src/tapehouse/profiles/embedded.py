@@ -1,0 +1,129 @@
+"""The embedded profile: the whole platform in one process, from wheels alone."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import uvloop
+
+from tapehouse.api.main import create_app, serve
+from tapehouse.exchange.main import ExchangeOptions, running_exchange
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.lock import writing_lock
+from tapehouse.lake.maintenance import Maintenance
+from tapehouse.market.windows import DAY, MINUTE
+from tapehouse.pipeline import Parts, run
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.storage import open_lake
+from tapehouse.settings import Settings
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.recovery import Recovered, recover
+from tapehouse.streaming.verification import tally
+from tapehouse.streaming.view import LiveView
+from tapehouse.tape.local import LocalTape
+
+DEMO = Path("data/demo")
+LEAVE_WITHIN = 3.0
+"""Seconds from the last commit to the end of the process, whatever a client's read still waits for."""
+DEMO_HOURS = 0.25
+"""Hours of the past that the demo begins with, so that there is something to see."""
+HOUR = 60 * MINUTE
+DEMO_RATE = 60.0
+"""Trades a second of the demo, over all symbols."""
+
+
+def embedded(settings: Settings, lake: DeltaLake) -> Parts:
+    """Put the embedded profile together on what the lake holds: one process, wheels only."""
+    recovered = recover(lake, settings.symbols)
+    clock = ArrivalClock(recovered.known_at)
+    view = LiveView()
+    engine = EmbeddedEngine(
+        lake,
+        view,
+        recovered,
+        now=clock.now,
+        keep_payload=settings.keep_payload,
+        commit_interval=settings.commit_interval,
+    )
+    for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
+        engine.count_verified(symbol, compared, agreeing)
+    source = BinanceSource(settings, floor=recovered.known_at)
+    app = create_app(view, lake, lambda: [source.status()], settings)
+    return Parts(
+        source=source,
+        tape=LocalTape(),
+        engine=engine,
+        lake=lake,
+        maintenance=Maintenance(lake),
+        serve=lambda: serve(app, settings.api_host, settings.api_port, _announce(settings)),
+        now=clock.now,
+        past=_past(settings, recovered, clock.now()),
+    )
+
+
+def _past(settings: Settings, recovered: Recovered, now: int) -> dict[str, tuple[int, int]]:
+    """Return the symbols of which nothing is held, and the time from which and to which to fetch them."""
+    if not settings.backfill_hours:
+        return {}
+    start = now - int(settings.backfill_hours * HOUR)
+    return {symbol: (start, now) for symbol, ledger in recovered.ledgers.items() if not ledger.coverage.held}
+
+
+def run_up(settings: Settings, *, demo: bool = False) -> None:
+    """Run the platform until it is told to stop; raise what ended it otherwise."""
+    keep_memory_together()
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(_up(settings, demo=demo))
+
+
+async def _up(settings: Settings, *, demo: bool) -> None:
+    stopped = when_told_to_stop()
+    async with _demo(settings) if demo else contextlib.nullcontext(settings) as chosen:
+        with writing_lock(chosen.lake):
+            parts = await asyncio.to_thread(lambda: embedded(chosen, open_lake(chosen)))
+            running = asyncio.create_task(run(parts))
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            running.cancel()
+            try:
+                await running
+            except asyncio.CancelledError:
+                say("Stopped; everything received is committed.")
+                leave_within(LEAVE_WITHIN)
+            except BaseExceptionGroup as errors:
+                raise first_error(errors) from errors
+
+
+@contextlib.asynccontextmanager
+async def _demo(settings: Settings) -> AsyncIterator[Settings]:
+    """Give settings under which everything comes from the exchange in the box and goes to a lake of its own."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    options = ExchangeOptions(symbols=_named(settings), rate=DEMO_RATE)
+    async with running_exchange(options) as exchange:
+        say(f"The exchange in the box plays made-up trades at {exchange.rest_url}")
+        yield settings.model_copy(
+            update={
+                "lake": str(DEMO / "delta"),
+                "state": DEMO / "state",
+                "binance_ws_url": (exchange.ws_url,),
+                "binance_rest_url": (exchange.rest_url,),
+                "binance_archive_url": exchange.rest_url,
+                "backfill_hours": DEMO_HOURS,
+            }
+        )
+
+
+def _named(settings: Settings) -> tuple[str, ...]:
+    return tuple(symbol for symbol in settings.symbols if not symbol.startswith("*")) or ("BTCUSDT",)
+
+
+def _announce(settings: Settings) -> Callable[[str, int], None]:
+    def tell(host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        say(f"Tapehouse follows {', '.join(settings.symbols)}; the lake is {settings.lake}")
+        say(f"Open http://{shown}:{port}   (Ctrl-C stops)")
+
+    return tell

@@ -1,0 +1,132 @@
+"""The commands that work on what is stored: back-fill, verify, rebuild."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import uvloop
+
+from tapehouse.catalog import CANDLES
+from tapehouse.errors import ConfigError, DiscrepancyError, UpstreamError
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.lock import writing_lock
+from tapehouse.lake.maintenance import Maintenance
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.profiles.process import say
+from tapehouse.profiles.storage import open_lake
+from tapehouse.reports import print_rebuilt, print_verification, telling_progress
+from tapehouse.settings import Settings
+from tapehouse.streaming.backfill import Backfill
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.rebuild import newest_known, rebuild, revisions
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.rows import silver_candles, to_microseconds, to_time
+from tapehouse.streaming.verification import klines_between, verify
+from tapehouse.streaming.view import LiveView
+
+INTERRUPTED = 130
+"""The status of a command that Ctrl-C ended before it was done."""
+REBUILD = "rebuild"
+"""The writer under whose name a rebuild commits."""
+
+
+def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    """Bring the trades of [start, end) into the lake, with progress; it can be stopped and repeated.
+
+    Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
+    """
+    _check_order(start, end)
+    try:
+        with writing_lock(settings.lake):
+            uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
+    except KeyboardInterrupt:
+        say("Stopped before the end; what came is committed. The same command goes on from there.")
+        sys.exit(INTERRUPTED)
+
+
+async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    lake = open_lake(settings)
+    recovered = recover(lake, symbols)
+    clock = ArrivalClock(recovered.known_at)
+    engine = EmbeddedEngine(lake, LiveView(), recovered, now=clock.now, keep_payload=settings.keep_payload)
+    source = BinanceSource(settings, floor=recovered.known_at)
+    until = min(to_microseconds(end), clock.now())
+    with telling_progress(symbols, to_microseconds(start), until) as tell:
+        filling = Backfill(lake, engine, source, archives=settings.binance_archive_url, now=clock.now, tell=tell)
+        try:
+            for symbol in symbols:
+                await filling.fill(symbol, to_microseconds(start), until)
+        except UpstreamError as error:
+            raise UpstreamError(f"{symbol} is not filled to the end: {error}") from error
+        finally:
+            await asyncio.to_thread(engine.close)
+            await source.close()
+            await asyncio.to_thread(maintain_to_the_end, lake, clock.now())
+
+
+def maintain_to_the_end(lake: DeltaLake, now: int) -> None:
+    """Do all the upkeep that is due."""
+    maintenance = Maintenance(lake, finished_after=timedelta(0))
+    while maintenance.run_once(to_time(now)).pending:
+        pass
+
+
+def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) -> None:
+    """Compare the candles of [start, end) with the exchange's own and print what came of it.
+
+    Raise DiscrepancyError where one differs, ConfigError where there is none to compare.
+    """
+    _check_order(start, end)
+    uvloop.run(_verify(settings, symbol.upper(), to_microseconds(start), to_microseconds(end)))
+
+
+async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None:
+    lake = open_lake(settings)
+    source = BinanceSource(settings)
+    try:
+        told = await klines_between(lake, source, symbol, start, end)
+    finally:
+        await source.close()
+    result = verify(lake, symbol, start, end, told)
+    if not result.windows:
+        raise _nothing_held(symbol)
+    print_verification(result)
+    if result.differing:
+        raise DiscrepancyError(f"{len(result.differing)} candles of {symbol} differ from the exchange's own.")
+
+
+def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime, check: bool) -> None:
+    """Compute the candles of every UTC day of [start, end) anew from bronze; store what differs, or only tell it.
+
+    Raise DiscrepancyError where `check` finds a difference, ConfigError where there is nothing to compute or check.
+    """
+    _check_order(start, end)
+    lake = open_lake(settings)
+    with contextlib.nullcontext() if check else writing_lock(settings.lake):
+        batch = lake.last_batch(CANDLES, REBUILD) + 1
+        known_at = ArrivalClock(newest_known(lake)).now()
+        differing = compared = 0
+        for day in rebuild(lake, symbol.upper(), to_microseconds(start), to_microseconds(end), known_at):
+            rows = [] if check else revisions(day.differing)
+            if rows:
+                lake.append(CANDLES, silver_candles(rows), writer=REBUILD, batch=batch)
+                batch += 1
+            print_rebuilt(day, symbol.upper(), stored=not check)
+            differing += len(day.differing)
+            compared += day.candles + len(day.differing)
+    if not compared:
+        raise _nothing_held(symbol.upper())
+    if check and differing:
+        raise DiscrepancyError(f"{differing} candles of {symbol.upper()} differ from what bronze gives.")
+
+
+def _check_order(start: datetime, end: datetime) -> None:
+    if start >= end:
+        raise ConfigError(f"--to {end:%Y-%m-%dT%H:%MZ} is not after --from {start:%Y-%m-%dT%H:%MZ}.")
+
+
+def _nothing_held(symbol: str) -> ConfigError:
+    return ConfigError(f"The lake holds no candles of {symbol} in this range; `tapehouse backfill` brings its trades.")
