@@ -70,7 +70,8 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 lock: $(DEV) ## resolve the requirements anew (LOCK_ARGS=--upgrade takes newer versions)
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in -c requirements/bootstrap.lock -o requirements/core.lock
-	$(COMPILE) pyproject.toml requirements/bootstrap.in --group dev -c requirements/core.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster -c requirements/core.lock -o requirements/cluster.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group dev -c requirements/cluster.lock -o requirements/dev.lock
 
 clean: ## remove the environment and every cache; the lake in data/ stays
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
