@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tapehouse.exchange.context.faults import Fault
 from tapehouse.exchange.faults import FaultSettings, Refusal
 from tapehouse.exchange.floor import Floor
 
@@ -15,7 +16,7 @@ def control_routes(floor: Floor) -> list[Route]:
     """Return the routes that show and change what the exchange does.
 
     `POST /_exchange/faults` takes fault settings to change (`{"drop": 0.01}`), and beside them `clear`, `cut_now`,
-    `server_shutdown` (true) and `refuse` (a `Refusal`).
+    `server_shutdown` (true), `refuse` (a `Refusal`) and `context` (a `Fault` of an upstream beside the exchange).
     """
 
     async def show(_: Request) -> Response:
@@ -41,13 +42,17 @@ def control_routes(floor: Floor) -> list[Route]:
 
 def _carry_out(floor: Floor, order: dict[str, Any]) -> None:
     refusal = msgspec.convert(order.pop("refuse", None), Refusal | None)
+    context = msgspec.convert(order.pop("context", None), Fault | None)
     clears, cuts, shuts = (order.pop(name, False) is True for name in ("clear", "cut_now", "server_shutdown"))
     msgspec.convert(order, FaultSettings)  # refused as a whole, before anything changes
     if clears:
         floor.faults.clear()
+        floor.context_faults.clear()
     floor.faults.set(**order)
     if refusal:
         floor.faults.refuse(refusal)
+    if context:
+        floor.context_faults.lay(context)
     if shuts:
         floor.announce_shutdown()
     if cuts:

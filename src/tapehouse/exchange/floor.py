@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tapehouse.exchange.audience import Audience
+from tapehouse.exchange.context.faults import ContextFaults
 from tapehouse.exchange.faults import Faults
 from tapehouse.exchange.klines import CandleHistory
 from tapehouse.exchange.market_view import MarketView
@@ -37,6 +38,7 @@ class Floor:
     tape: TradeTape
     pace: Pace
     faults: Faults
+    context_faults: ContextFaults = field(init=False, default_factory=ContextFaults)
     audience: Audience = field(init=False)
     playback: Playback = field(init=False)
     market: MarketView = field(init=False)
@@ -86,6 +88,7 @@ class Floor:
             "connections": len(self.audience),
             "faults": self.faults.settings,
             "counts": dict(self.faults.counts),
+            "context": dict(self.context_faults.counts),
         }
 
     async def _publish(self, step: Step) -> None:

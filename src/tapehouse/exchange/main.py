@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tapehouse.errors import ConfigError
 from tapehouse.exchange.archives import Archives
+from tapehouse.exchange.context.routes import COINGECKO, FEAR_GREED, FEEDS, NEWSAPI, context_routes
+from tapehouse.exchange.context.stories import OUTLETS
 from tapehouse.exchange.control import control_routes
 from tapehouse.exchange.faults import Faults, parse_faults
 from tapehouse.exchange.floor import Floor, Pace
@@ -64,16 +66,21 @@ class ExchangeOptions:
 
 
 class RunningExchange:
-    """An exchange that answers: its addresses, its tape, its faults."""
+    """An exchange that answers: its addresses and those of the upstreams beside it, its tape, its faults."""
 
     def __init__(self, floor: Floor, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         self.ws_url = f"ws://{shown}:{port}"
         self.rest_url = f"http://{shown}:{port}"
+        self.coingecko_url = self.rest_url + COINGECKO
+        self.fear_greed_url = self.rest_url + FEAR_GREED
+        self.newsapi_url = self.rest_url + NEWSAPI
+        self.feed_urls = tuple(f"{self.rest_url}{FEEDS}/{name}" for name in OUTLETS)
         self.port = port
         self.floor = floor
         self.tape: TradeTape = floor.tape
         self.faults = floor.faults
+        self.context_faults = floor.context_faults
 
     @property
     def playhead(self) -> int:
@@ -115,7 +122,8 @@ async def running_exchange(
     listener = listen(options.host, options.port)
     exchange = RunningExchange(floor, options.host, listener.getsockname()[1])
     with Archives(floor.market) as archives:
-        routes = [*rest.routes(), *archives.routes(), *control_routes(floor)]
+        context = context_routes(floor.market, floor.context_faults, options.seed)
+        routes = [*rest.routes(), *archives.routes(), *context, *control_routes(floor)]
         async with serving(floor, routes, options.socket_rules, listener), _playing(floor):
             yield exchange
 

@@ -1,0 +1,1 @@
+"""Stand-ins for the upstreams of the market's context: CoinGecko, Fear & Greed, feeds and NewsAPI."""
