@@ -23,10 +23,10 @@ class Observed:
     memory: list[float]
 
 
-def observe(seconds: float, rate: float, symbols: int, bursts: float = 0.0) -> Observed:
+def observe(seconds: float, rate: float, symbols: int) -> Observed:
     """Run the platform at a rate over so many symbols."""
     with stand.folder() as folder:
-        with stand.exchange(rate, symbols, bursts=bursts) as exchange, stand.platform(folder, exchange) as platform:
+        with stand.exchange(rate, symbols) as exchange, stand.platform(folder, exchange) as platform:
             stand.wait_until_it_flows(platform, rate * 2)
             began, cpu, held = time.monotonic(), platform.cpu_seconds(), platform.accepted()
             memory = []
@@ -44,12 +44,10 @@ def run_memory(seconds: float) -> list[Figure]:
     seen = observe(seconds, 200_000, 3).memory
     half = len(seen) // 2
     early, late = sorted(seen[:half])[half // 2], sorted(seen[half:])[half // 2]
-    bursting = observe(min(seconds, 150), 200_000, 3, bursts=1.0).memory
     return [
         at_most(f"most memory in {seconds:.0f} s at 200,000 msg/s", max(seen), "MB", 400),
         Figure("median of the first half", early, "MB"),
         at_most("growth from the first half to the second", late - early, "MB", 20),
-        Figure("most memory when every minute has a burst of two million trades and more", max(bursting), "MB"),
     ]
 
 

@@ -62,11 +62,9 @@ class Platform:
 
 
 @contextlib.contextmanager
-def exchange(
-    rate: float, symbols: int = 3, *, speed: str = "1", history: float = 1.0, bursts: float = 0.0
-) -> Iterator[Exchange]:
-    """Run an exchange that makes `rate` trades a second over all symbols; some ten times as many in a burst."""
-    given = {"port": 0, "rate": rate, "symbols": symbols, "speed": speed, "history": history, "bursts": bursts}
+def exchange(rate: float, symbols: int = 3, *, speed: str = "1", history: float = 1.0) -> Iterator[Exchange]:
+    """Run an exchange that makes `rate` trades a second over all symbols, without bursts."""
+    given = {"port": 0, "rate": rate, "symbols": symbols, "speed": speed, "history": history, "bursts": 0}
     options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     process = subprocess.Popen([*TAPEHOUSE, "exchange", *options], stdout=subprocess.PIPE, text=True)
     try:

@@ -5,6 +5,7 @@ makes us wait the socket is not read: the wait reaches the sender through TCP, a
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -56,7 +57,8 @@ class HandshakeError(UpstreamError):
 class Connection(WSListener):
     """An open WebSocket; `deliver` hands its frames on until it ends.
 
-    `close_code` and `close_reason` are what the other side said (1006 and empty when it just went away).
+    `close_code` and `close_reason` are what the other side said (1006 and empty when it just went away). While the
+    taker makes us wait, `is_reading` is False; `resumed_at` is when that last ended (the loop's seconds).
     """
 
     def __init__(self, clock: ArrivalClock) -> None:
@@ -79,6 +81,7 @@ class Connection(WSListener):
         self._ended = False
         self._handing_over = False
         self.is_reading = True
+        self.resumed_at = -math.inf
         self._abandoned = False
         self._transport: WSTransport | None = None
         self._unanswered_pings: deque[bytes] = deque(maxlen=1)
@@ -196,6 +199,7 @@ class Connection(WSListener):
         if self.is_reading or self._transport is None:
             return
         self.is_reading = True
+        self.resumed_at = asyncio.get_running_loop().time()
         if not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.resume_reading()
 

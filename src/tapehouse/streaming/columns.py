@@ -6,10 +6,10 @@ import polars as pl
 
 from tapehouse.catalog import PRICE
 from tapehouse.market.events import Rejected
-from tapehouse.market.fixed_point import DECIMAL_PATTERN, LARGEST
 from tapehouse.market.windows import DAY, MINUTE
+from tapehouse.producers.binance.bounds import can_be_true
 from tapehouse.producers.binance.decode import Messages, reject
-from tapehouse.producers.binance.wire import EARLIEST, LARGEST_NOTIONAL, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
+from tapehouse.producers.binance.wire import EARLIEST, LATEST, MICROSECONDS_FROM
 
 TRADE_COLUMNS = {
     "symbol": pl.String(),
@@ -90,24 +90,8 @@ def _microseconds(column: str) -> pl.Expr:
 
 def _can_be_true() -> pl.Expr:
     traded, event = pl.col("traded_at"), pl.col("event_at")
-    amounts = [
-        condition
-        for column in ("price", "quantity")
-        for condition in (
-            pl.col(f"{column}_text").str.contains(DECIMAL_PATTERN),
-            pl.col(column).to_physical().is_between(1, LARGEST),
-        )
-    ]
-    price, quantity = (pl.col(column).to_physical().cast(pl.Int128) for column in ("price", "quantity"))
-    return pl.all_horizontal(
-        *amounts,
-        price * quantity <= pl.lit(LARGEST_NOTIONAL, pl.Int128),
-        pl.col("first_trade_id").is_between(0, LARGEST_TRADE_ID),
-        traded.is_between(EARLIEST, LATEST - 1),
-        event.is_between(EARLIEST, LATEST - 1),
-        traded <= pl.col("received_at") + DAY,
-        (event - traded).abs() <= DAY,
-    ).fill_null(value=False)
+    told_in_time = event.is_between(EARLIEST, LATEST - 1) & ((event - traded).abs() <= DAY)
+    return can_be_true(pl.col("received_at")) & told_in_time.fill_null(value=False)
 
 
 def _refusals(messages: Messages, good: pl.Series) -> Sequence[Rejected]:

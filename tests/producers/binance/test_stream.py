@@ -15,6 +15,7 @@ from tapehouse.producers.binance.budget import Budget
 from tapehouse.producers.binance.dial import Backoff, Dialer
 from tapehouse.producers.binance.endpoints import Endpoints
 from tapehouse.producers.binance.stream import Pace, Shard, stream_path
+from tapehouse.tape.local import LocalTape
 
 QUICK = {
     "backoff": Backoff(first=0.01, longest=0.05),
@@ -244,6 +245,26 @@ async def test_a_symbol_whose_klines_stay_away_is_told_and_gets_one_new_connecti
             await eventually(lambda: shard.status().stalled == ("BTCUSDT",))
             await asyncio.sleep(0.2)
     assert len(exchange.stream_paths) == 2
+
+
+async def test_a_symbol_is_not_taken_for_stalled_while_a_full_tape_keeps_us_from_reading(
+    exchange, trade, make_shard, eventually
+):
+    async def play(connection):
+        for ident in count():
+            await connection.send(trade(ident))
+            await asyncio.sleep(0.001)
+
+    exchange.plays.append(play)
+    tape = LocalTape(most_frames=1)
+    shard = make_shard(exchange.ws, stalled_after=0.3)
+    run = asyncio.create_task(shard.run(tape))
+    await eventually(lambda: tape.waits == 1)
+    while_full = [shard.stalled() for _ in range(50) if not await asyncio.sleep(0.01)]
+    run.cancel()
+    await asyncio.wait([run])
+    assert not any(while_full)
+    assert len(exchange.stream_paths) == 1
 
 
 async def test_a_connection_that_delivers_counts_as_open_while_its_successor_is_refused(

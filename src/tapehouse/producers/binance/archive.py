@@ -16,9 +16,8 @@ import polars as pl
 
 from tapehouse.catalog import PRICE
 from tapehouse.errors import UpstreamError
-from tapehouse.market.fixed_point import DECIMAL_PATTERN, LARGEST
-from tapehouse.market.windows import DAY
-from tapehouse.producers.binance.wire import EARLIEST, LARGEST_NOTIONAL, LARGEST_TRADE_ID, LATEST, MICROSECONDS_FROM
+from tapehouse.producers.binance.bounds import can_be_true
+from tapehouse.producers.binance.wire import MICROSECONDS_FROM
 
 LARGEST_ARCHIVE = 4 * 1024**3
 """Bytes of a zip at most; the busiest day of BTCUSDT is some 150 MB."""
@@ -99,18 +98,21 @@ def _columns(text: bytes, symbol: str, received_at: int) -> tuple[pl.DataFrame, 
     time = pl.col("time").cast(pl.Int64, strict=False)
     read = frame.with_columns(
         first_trade_id=pl.col("trade_id").cast(pl.Int64, strict=False),
-        exact_price=pl.col("price").cast(PRICE, strict=False),
-        exact_quantity=pl.col("quantity").cast(PRICE, strict=False),
+        price_text=pl.col("price"),
+        quantity_text=pl.col("quantity"),
+        price=pl.col("price").cast(PRICE, strict=False),
+        quantity=pl.col("quantity").cast(PRICE, strict=False),
         traded_at=pl.when(time < MICROSECONDS_FROM).then(time * 1000).otherwise(time),
         maker=pl.col("buyer_is_maker").str.to_lowercase(),
     )
-    good = read.select(_can_be_true(received_at)).to_series()
+    told_side = pl.col("maker").is_in(["true", "false"]).fill_null(value=False)
+    good = read.select(can_be_true(pl.lit(received_at)) & told_side).to_series()
     columns = read.filter(good).select(
         pl.lit(symbol).alias("symbol"),
         "first_trade_id",
         pl.col("first_trade_id").alias("last_trade_id"),
-        pl.col("exact_price").alias("price"),
-        pl.col("exact_quantity").alias("quantity"),
+        "price",
+        "quantity",
         pl.when(pl.col("maker") == "true").then(pl.lit("sell")).otherwise(pl.lit("buy")).alias("taker_side"),
         "traded_at",
         pl.lit(None, pl.Int64).alias("event_at"),
@@ -119,17 +121,3 @@ def _columns(text: bytes, symbol: str, received_at: int) -> tuple[pl.DataFrame, 
         "payload",
     )
     return columns, read.filter(~good)["payload"].to_list()
-
-
-def _can_be_true(received_at: int) -> pl.Expr:
-    price, quantity = (pl.col(f"exact_{name}").to_physical().cast(pl.Int128) for name in ("price", "quantity"))
-    return pl.all_horizontal(
-        pl.col("price").str.contains(DECIMAL_PATTERN),
-        pl.col("quantity").str.contains(DECIMAL_PATTERN),
-        pl.col("exact_price").to_physical().is_between(1, LARGEST),
-        pl.col("exact_quantity").to_physical().is_between(1, LARGEST),
-        price * quantity <= pl.lit(LARGEST_NOTIONAL, pl.Int128),
-        pl.col("first_trade_id").is_between(0, LARGEST_TRADE_ID),
-        pl.col("traded_at").is_between(EARLIEST, min(LATEST - 1, received_at + DAY)),
-        pl.col("maker").is_in(["true", "false"]),
-    ).fill_null(value=False)

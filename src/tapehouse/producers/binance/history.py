@@ -15,6 +15,8 @@ from tapehouse.producers.binance.wire import AggregateTrade, to_microseconds
 
 log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
+AskForKlines = Callable[[int, int], Awaitable[list[bytes]]]
+"""Asks for up to a page of klines whose open time lies in first..last (milliseconds, both included)."""
 
 
 async def history(
@@ -35,18 +37,25 @@ async def history(
         rows = await _patiently(lambda: rest.agg_trades(symbol, following))  # noqa: B023  # called at once
         if rows and _aggregate(rows[0]).a < following:
             raise UpstreamError(f"aggTrades of {symbol} from {following} began earlier: the answer leads nowhere")
-    async for page in _kline_pages(rest, symbol, start, end):
-        yield _batch(page, "klines", symbol, clock), end
 
+    def ask(first: int, last: int) -> Awaitable[list[bytes]]:
+        return _patiently(lambda: rest.klines(symbol, "1m", first, last))
 
-async def _kline_pages(rest: BinanceRest, symbol: str, start: int, end: int) -> AsyncIterator[list[bytes]]:
-    first, last = -(-start // 1000), (end - 1) // 1000
-    while first <= last:
-        opening = first
-        page = await _patiently(lambda: rest.klines(symbol, "1m", opening, last))  # noqa: B023  # called at once
+    async for page in kline_pages(ask, symbol, start, end):
         over = [row for row in page if kline_opened_at(row) + 60_000 <= -(-end // 1000)]
         if over:
-            yield over
+            yield _batch(over, "klines", symbol, clock), end
+
+
+async def kline_pages(ask: AskForKlines, symbol: str, start: int, end: int) -> AsyncIterator[list[bytes]]:
+    """Yield the 1m klines that open in [start, end) (microseconds), a page at a time, as `ask` answers.
+
+    Raise UpstreamError when an answer leads nowhere.
+    """
+    first, last = -(-start // 1000), (end - 1) // 1000
+    while first <= last:
+        page = await ask(first, last)
+        yield page
         if len(page) < ROWS_AT_MOST:
             break
         if kline_opened_at(page[-1]) < first:

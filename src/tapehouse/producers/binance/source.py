@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import structlog
 
@@ -15,9 +15,9 @@ from tapehouse.producers.binance.budget import Budget, budget_file
 from tapehouse.producers.binance.clock import MEASURE_EVERY, measure_offset
 from tapehouse.producers.binance.dial import Backoff, Dialer
 from tapehouse.producers.binance.endpoints import Endpoints
-from tapehouse.producers.binance.history import history
+from tapehouse.producers.binance.history import history, kline_pages
 from tapehouse.producers.binance.repair import Repairs
-from tapehouse.producers.binance.rest import ROWS_AT_MOST, BinanceRest, ExchangeInfo, kline_opened_at
+from tapehouse.producers.binance.rest import BinanceRest, ExchangeInfo
 from tapehouse.producers.binance.status import SourceStatus
 from tapehouse.producers.binance.stream import SYMBOLS_PER_CONNECTION, Pace, Shard
 from tapehouse.producers.binance.symbols import doubts, fitting, named, patterns
@@ -75,15 +75,11 @@ class BinanceSource:
 
         Raise UpstreamError when it does not answer.
         """
-        rows: list[bytes] = []
-        first, last = -(-start // 1000), (end - 1) // 1000
-        while first <= last:
-            page = await self._rest.klines(symbol, "1m", first, last, patience=KLINES_PATIENCE)
-            rows += page
-            if len(page) < ROWS_AT_MOST:
-                break
-            first = kline_opened_at(page[-1]) + 1
-        return rows
+
+        def ask(first: int, last: int) -> Awaitable[list[bytes]]:
+            return self._rest.klines(symbol, "1m", first, last, patience=KLINES_PATIENCE)
+
+        return [row async for page in kline_pages(ask, symbol, start, end) for row in page]
 
     def history(self, symbol: str, start: int, end: int) -> AsyncIterator[tuple[Batch, int]]:
         """Yield what happened in [start, end) (microseconds) as batches, each with how far it comes.

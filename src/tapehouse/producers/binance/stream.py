@@ -142,10 +142,12 @@ class Shard:
         )
 
     def stalled(self) -> tuple[str, ...]:
-        """Return the symbols of the open connection whose klines stay away."""
-        if self._state != "open":
+        """Return the symbols of the open connection whose klines stay away although everything sent was read."""
+        if self._state != "open" or self._session is None:
             return ()
-        earliest = monotonic() - self._pace.stalled_after
+        connection, earliest = self._session.connection, monotonic() - self._pace.stalled_after
+        if not connection.is_reading or connection.resumed_at > earliest:
+            return ()
         return tuple(symbol for symbol, seen_at in self._kline_seen_at.items() if seen_at < earliest)
 
     async def _keep_delivering(self, group: asyncio.TaskGroup, tape: Tape) -> None:
