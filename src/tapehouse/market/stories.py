@@ -1,0 +1,165 @@
+"""Which items of news tell one story: the same link, or nearly the same title from another publisher.
+
+Nothing is merged: every item stays, and names the story by the key of the item that told it first.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+
+from tapehouse.market.windows import DAY
+
+MOST_ITEMS = 8_000
+"""Items remembered; the one told longest ago is forgotten first, and a story it began can begin again."""
+ALIKE = 0.7
+"""The part of the words of two titles, taken together, that both must have."""
+FEWEST_SHARED = 4
+"""Words two titles must share at least: short titles are alike by chance."""
+TOLD_WITHIN = 3 * DAY
+"""Microseconds between two items of one story; a title that comes again later is a new story."""
+
+_TRACKING = re.compile(
+    r"utm_.*|mc_.*|_ga|_gl|fbclid|gclid|dclid|msclkid|igshid|ref|ref_src|referrer|cmp|cmpid|ncid|guccounter"
+    r"|source|src|outputtype|at_medium|at_campaign"
+)
+_FRONTS = ("www.", "m.", "mobile.", "amp.")
+_WORD = re.compile(r"\d[\d.,]*|\w+")
+_EMPTY = frozenset(
+    (
+        *("a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "could", "for", "from", "has", "have", "how"),
+        *("in", "into", "is", "it", "its", "may", "might", "of", "on", "or", "said", "say", "says", "than", "that"),
+        *("the", "this", "to", "was", "were", "what", "who", "why", "will", "with", "would"),
+    )
+)
+"""Words that are left out of the comparison."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An item as it is remembered: whose it is, the story it belongs to, the words of its title, and when."""
+
+    story: str
+    publisher: str
+    words: frozenset[str]
+    told_at: int
+
+
+class Stories:
+    """The newest items and the story of each."""
+
+    def __init__(self, most: int = MOST_ITEMS) -> None:
+        self._most = most
+        self._items: dict[tuple[str, str], Told] = {}
+        self._links: dict[tuple[str, str], str] = {}
+        self._by_link: dict[str, tuple[str, str]] = {}
+        self._by_word: dict[str, dict[tuple[str, str], None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def story_of(self, item: tuple[str, str], title: str, link: str, told_at: int) -> str:
+        """Return the story of an item, named by (source, key), and remember it; its own key when it is the first.
+
+        An item that is known keeps its story whatever its title has become.
+        """
+        canonical, words = canonical_link(link), words_of(title)
+        known = self._items.get(item)
+        story = known.story if known else self._same(canonical, words, told_at) or item[1]
+        self.remember(item, story, title, link, told_at)
+        return story
+
+    def remember(self, item: tuple[str, str], story: str, title: str, link: str, told_at: int) -> None:
+        """Remember an item whose story is known already. `told_at` is in microseconds since 1970 UTC."""
+        self._forget(item)
+        canonical, words = canonical_link(link), words_of(title)
+        self._items[item] = Told(story, publisher_of(link), words, told_at)
+        if canonical:
+            self._links[item] = canonical
+            self._by_link.setdefault(canonical, item)
+        for word in words:
+            self._by_word.setdefault(word, {})[item] = None
+        if len(self._items) > self._most:
+            self._forget(next(iter(self._items)))
+
+    def _same(self, link: str, words: frozenset[str], told_at: int) -> str | None:
+        linked = self._by_link.get(link)
+        if linked is not None:
+            return self._items[linked].story
+        publisher = publisher_of(link)
+        for item in self._sharing(words):
+            told = self._items[item]
+            if (
+                told.publisher != publisher
+                and abs(told_at - told.told_at) <= TOLD_WITHIN
+                and are_alike(words, told.words)
+            ):
+                return told.story
+        return None
+
+    def _sharing(self, words: frozenset[str]) -> Iterable[tuple[str, str]]:
+        """Yield the items that could be alike, those that share most words first.
+
+        A title that is alike lacks fewer words than can be counted here, so it has one of the rarest that many.
+        """
+        lacking = len(words) - int(ALIKE * len(words)) + 1
+        rarest = sorted(words, key=lambda word: (len(self._by_word.get(word, ())), word))[:lacking]
+        counted = Counter(item for word in rarest for item in self._by_word.get(word, ()))
+        return (item for item, _ in counted.most_common())
+
+    def _forget(self, item: tuple[str, str]) -> None:
+        told = self._items.pop(item, None)
+        if told is None:
+            return
+        link = self._links.pop(item, "")
+        if self._by_link.get(link) == item:
+            del self._by_link[link]
+        for word in told.words:
+            holding = self._by_word[word]
+            del holding[item]
+            if not holding:
+                del self._by_word[word]
+
+
+def canonical_link(link: str) -> str:
+    """Return the address two links of one page have in common: no scheme, tracking, fragment, `www.` or `/amp`.
+
+    Empty for what is no link, and for a link to a whole site, which says nothing of the page.
+    """
+    try:
+        parts = urlsplit(link.strip())
+        host = _host(parts.hostname or "")
+    except ValueError:
+        return ""
+    path = re.sub(r"/(?:amp|amp\.html)$", "", parts.path.rstrip("/")).rstrip("/")
+    query = sorted((name, value) for name, value in parse_qsl(parts.query) if not _TRACKING.fullmatch(name.lower()))
+    if not host or not (path or query):
+        return ""
+    return host + path + ("?" + urlencode(query) if query else "")
+
+
+def publisher_of(link: str) -> str:
+    """Return the host a link leads to, without `www.`; of a canonical link as well."""
+    try:
+        return _host(urlsplit(link if "://" in link else f"https://{link}").hostname or "")
+    except ValueError:
+        return ""
+
+
+def words_of(title: str) -> frozenset[str]:
+    """Return the words of a title that say something, in lower case; numbers without their separators."""
+    found = (word.replace(",", "").rstrip(".") for word in _WORD.findall(title.casefold()))
+    return frozenset(word for word in found if word and word not in _EMPTY)
+
+
+def are_alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Tell whether two titles say the same: most of their words, and every number."""
+    shared = len(one & other)
+    numbers = {word for word in one ^ other if word[0].isdigit()}
+    return not numbers and shared >= FEWEST_SHARED and shared >= ALIKE * len(one | other)
+
+
+def _host(host: str) -> str:
+    front = next((front for front in _FRONTS if host.startswith(front)), "")
+    return host.removeprefix(front).lower()
