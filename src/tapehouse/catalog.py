@@ -18,6 +18,11 @@ TRADES = "bronze/trades"
 KLINES = "bronze/klines"
 REJECTED = "bronze/rejected"
 OTHER_EVENTS = "bronze/other_events"
+MARKET_DATA = "bronze/market_data"
+SENTIMENT = "bronze/sentiment"
+NEWS = "bronze/news"
+CONTEXT_TABLES = {"market_data": MARKET_DATA, "sentiment": SENTIMENT, "news": NEWS}
+"""The table of each kind of observation about the market's context."""
 CANDLES = "silver/candles"
 COVERAGE = "silver/coverage"
 DISCREPANCIES = "silver/discrepancies"
@@ -81,6 +86,16 @@ _REJECTED = {
 _OTHER_EVENTS = {
     "event": pl.String(),
     "received_at": TIME,
+    "payload": pl.Binary(),
+    "date": pl.Date(),
+}
+_CONTEXT = {
+    "source": pl.String(),
+    "key": pl.String(),
+    "observed_at": TIME,
+    "received_at": TIME,
+    "known_at": TIME,
+    "fields": pl.String(),
     "payload": pl.Binary(),
     "date": pl.Date(),
 }
@@ -153,6 +168,27 @@ TABLES: Mapping[str, Table] = {
             "bronze",
             _OTHER_EVENTS,
             sort_by=("received_at",),
+        ),
+        Table(
+            MARKET_DATA,
+            "a version of what is told about a coin, or about the whole market",
+            "bronze",
+            _CONTEXT,
+            sort_by=("source", "key", "known_at"),
+        ),
+        Table(
+            SENTIMENT,
+            "a version of a day's Fear & Greed index",
+            "bronze",
+            _CONTEXT,
+            sort_by=("source", "key", "known_at"),
+        ),
+        Table(
+            NEWS,
+            "a version of a story: its title, link and summary, and what it mentions",
+            "bronze",
+            _CONTEXT,
+            sort_by=("source", "key", "known_at"),
         ),
         Table(
             CANDLES,

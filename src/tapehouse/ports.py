@@ -6,16 +6,18 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 
-Shape = Literal["stream", "trades", "aggTrades", "klines", "archive"]
-"""What the frames of a batch look like: the WebSocket's messages, or the rows of one REST answer."""
+Shape = Literal["stream", "trades", "aggTrades", "klines", "archive", "market_data", "sentiment", "news"]
+"""What the frames of a batch look like: the WebSocket's messages, the rows of one REST answer, or, for the last three,
+the items of an answer about the market's context."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Messages of one upstream exactly as they came off the wire, in order of arrival.
 
     `received_at` has one entry a frame: microseconds since 1970 UTC on our clock.
-    `symbol` is given where the frames do not carry it (rows of a REST answer). `binary` are the places in `frames` of
-    those that came as binary messages.
+    `symbol` is given where the frames do not carry it (rows of a REST answer); for the market's context it is
+    the source that told them, such as `coingecko`. `binary` are the places in `frames` of those that came as binary
+    messages.
     """
 
     frames: list[bytes]

@@ -46,6 +46,11 @@ holes_repaired = Counter(
 )
 missing_trades = Gauge("tapehouse_missing_trades", "Trade ids known to exist and not held.", ["symbol"])
 
+# The market's context: upstreams that are polled
+observations = Counter(
+    "tapehouse_observations", "Items that upstreams told, by outcome: new, known.", ["source", "outcome"]
+)
+
 # The tape and the fold
 tape_depth = Gauge("tapehouse_tape_depth", "Messages on the tape that streaming has not read yet.")
 tape_bound = Gauge("tapehouse_tape_bound", "Messages the tape holds at most; then producers wait.")

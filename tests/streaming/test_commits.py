@@ -4,10 +4,21 @@ import threading
 
 import pytest
 
-from tapehouse.catalog import CANDLES, COVERAGE, DISCREPANCIES, KLINES, OTHER_EVENTS, REJECTED, TABLES, TRADES
+from tapehouse.catalog import (
+    CANDLES,
+    CONTEXT_TABLES,
+    COVERAGE,
+    DISCREPANCIES,
+    KLINES,
+    OTHER_EVENTS,
+    REJECTED,
+    TABLES,
+    TRADES,
+)
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.market.candles import Candle
+from tapehouse.market.context import Observation, Version
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import CandleRow, Check
 from tapehouse.streaming.commits import WRITER, Committer, Unit
@@ -16,7 +27,7 @@ from tapehouse.streaming.rows import trade_columns
 from tapehouse.streaming.verification import discrepancies
 
 AT = 1_723_161_600_000_000
-ORDER = [TRADES, KLINES, REJECTED, OTHER_EVENTS, CANDLES, DISCREPANCIES, COVERAGE]
+ORDER = [TRADES, KLINES, REJECTED, OTHER_EVENTS, *CONTEXT_TABLES.values(), CANDLES, DISCREPANCIES, COVERAGE]
 """What follows from the trades is written after them, and what is held is said last."""
 
 
@@ -75,7 +86,8 @@ def everything(trade_id: int) -> Unit:
     candle = Candle(*[1] * 11)
     kline = Kline("BTCUSDT", "1m", AT, candle, 1, AT)
     refused = Rejected("klines", "no reason", b"x", AT)
-    unit.add(Folded(klines=[(kline, b"k")], rejected=[refused], other=[("listStatus", b"o", AT)]))
+    versions = [Version(Observation(kind, "s", "key", AT, AT, {}), AT, b"v") for kind in CONTEXT_TABLES]
+    unit.add(Folded(klines=[(kline, b"k")], rejected=[refused], other=[("listStatus", b"o", AT)], versions=versions))
     unit.candles.append(CandleRow("BTCUSDT", "1m", AT, candle, None, "closed", 1, AT))
     unit.coverage.append(("BTCUSDT", trade_id, trade_id, "held"))
     unit.discrepancies += discrepancies(Check("BTCUSDT", AT, [("high", 1, 2)]), "stays", AT)
@@ -89,7 +101,7 @@ def test_bronze_goes_before_what_follows_from_it_and_coverage_last(lake, make_co
         committer.submit(everything(number))
         committer.wait()
     assert lake.appended == [(table, number) for number in range(2) for table in ORDER]
-    assert [lake.scan(table).collect().height for table in ORDER] == [2] * 7
+    assert [lake.scan(table).collect().height for table in ORDER] == [2] * len(ORDER)
     assert sorted(ORDER) == sorted(TABLES)
     assert committer.committed_at == AT + 5
 
@@ -166,6 +178,6 @@ def test_the_wire_bytes_of_trades_are_kept_when_asked_for(lake, make_committer, 
 def test_a_unit_counts_its_rows_and_gives_its_trades_together():
     unit = everything(1)
     unit.add(Folded(frames=[trade_columns([(trade(each, 10), b"") for each in (2, 3)])]))
-    assert unit.rows == 6
+    assert unit.rows == 9
     assert sorted(unit.trades()["first_trade_id"]) == [1, 2, 3]
     assert Unit().trades() is None

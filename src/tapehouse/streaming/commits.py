@@ -11,6 +11,7 @@ import polars as pl
 from tapehouse import telemetry
 from tapehouse.catalog import (
     CANDLES,
+    CONTEXT_TABLES,
     COVERAGE,
     DISCREPANCIES,
     KLINES,
@@ -24,6 +25,7 @@ from tapehouse.ports import Lake
 from tapehouse.streaming.fold import Folded
 from tapehouse.streaming.rows import (
     Row,
+    bronze_context,
     bronze_klines,
     bronze_other_events,
     bronze_rejected,
@@ -51,7 +53,7 @@ class Unit(msgspec.Struct):
         """Add what a fold took."""
         self.parts.append(part)
         self.rows += len(part.singles) + sum(frame.height for frame in part.frames)
-        self.rows += len(part.klines) + len(part.rejected) + len(part.other)
+        self.rows += len(part.klines) + len(part.rejected) + len(part.other) + len(part.versions)
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to commit."""
@@ -128,15 +130,7 @@ class Committer:
             self.committed_at = self._now()
             oldest: int = trades["received_at"].min()  # type: ignore[assignment]  # a column of integers, not empty
             telemetry.commit_age.observe(max(self.committed_at - oldest, 0) / 1e6)
-        klines = [kline for part in unit.parts for kline in part.klines]
-        rejected = [refused for part in unit.parts for refused in part.rejected]
-        other = [event for part in unit.parts for event in part.other]
-        if klines:
-            self._append(KLINES, bronze_klines(klines))
-        if rejected:
-            self._append(REJECTED, bronze_rejected(rejected))
-        if other:
-            self._append(OTHER_EVENTS, bronze_other_events(other))
+        self._commit_rest_of_bronze(unit)
         if unit.candles:
             self._append(CANDLES, silver_candles(unit.candles))
             for row in unit.candles:
@@ -147,6 +141,22 @@ class Committer:
             self._append(DISCREPANCIES, silver_discrepancies(unit.discrepancies))
         if unit.coverage:
             self._append(COVERAGE, silver_coverage(unit.coverage, unit.known_at))
+
+    def _commit_rest_of_bronze(self, unit: Unit) -> None:
+        klines = [kline for part in unit.parts for kline in part.klines]
+        rejected = [refused for part in unit.parts for refused in part.rejected]
+        other = [event for part in unit.parts for event in part.other]
+        versions = [version for part in unit.parts for version in part.versions]
+        if klines:
+            self._append(KLINES, bronze_klines(klines))
+        if rejected:
+            self._append(REJECTED, bronze_rejected(rejected))
+        if other:
+            self._append(OTHER_EVENTS, bronze_other_events(other))
+        for kind, table in CONTEXT_TABLES.items():
+            told = [version for version in versions if version.observation.kind == kind]
+            if told:
+                self._append(table, bronze_context(table, told))
 
     def _append(self, table: str, frame: pl.DataFrame) -> None:
         began = time.perf_counter()

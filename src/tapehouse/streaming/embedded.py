@@ -14,6 +14,7 @@ from tapehouse.market.ledger import Check, Ledger
 from tapehouse.market.windows import MINUTE, SECOND
 from tapehouse.ports import Batch, Hole, Lake
 from tapehouse.streaming.commits import Committer, Unit
+from tapehouse.streaming.context import ContextAudience
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.quantities import Quantities
@@ -39,7 +40,7 @@ _overdue = cache(telemetry.windows_overdue.labels)
 class EmbeddedEngine:
     """One thread calls `fold` with what it reads from the tape, and `commit_when_due`; `close` commits the rest.
 
-    `now` gives microseconds UTC and never goes back.
+    `now` gives microseconds UTC and never goes back. `audience` hears of the market's context before it is committed.
     """
 
     def __init__(
@@ -51,19 +52,21 @@ class EmbeddedEngine:
         now: Callable[[], int],
         keep_payload: bool = True,
         commit_interval: float = 0.25,
+        audience: ContextAudience | None = None,
     ) -> None:
         self.holes = Holes()
         self.disputes: deque[Check] = deque(maxlen=MOST_DISPUTES)
         self._discrepancies: deque[Row] = deque()
         self._lake = lake
         self._view = view
+        self._audience = audience
         self._now = now
         self._hurried = int(commit_interval * SECOND)
         self._ledgers = recovered.ledgers
         self._recalled: set[str] = set()
         self._received_to = recovered.known_at
         self._quantities = Quantities(self._read_quantities)
-        self._fold = Fold(self._ledgers, self._quantities.between, self._recall)
+        self._fold = Fold(self._ledgers, self._quantities.between, self._recall, recovered.context)
         self._committer = Committer(lake, keep_payload=keep_payload, now=now)
         self._unit = Unit()
         self._held: dict[str, Ranges] = {}
@@ -161,6 +164,8 @@ class EmbeddedEngine:
             self._find_holes(symbol, folded)
             self._verify(ledger)
         self._unit.add(folded)
+        if folded.versions and self._audience is not None:
+            self._audience.publish(folded.versions)
         self._unit.candles += candles
         self._received_to = max(self._received_to, folded.received_to())
         for symbol, ranges in folded.held.items():

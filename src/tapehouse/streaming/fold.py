@@ -10,6 +10,7 @@ import polars as pl
 
 from tapehouse import telemetry
 from tapehouse.market.candles import Candle, as_candles, merge, reduce_frame, to_candles
+from tapehouse.market.context import Version
 from tapehouse.market.coverage import Range, Ranges
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import Ledger
@@ -18,6 +19,7 @@ from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import Messages, concatenate, decode_rest, decode_stream, reject
 from tapehouse.producers.binance.wire import KLINES_TOPIC, TRADES_TOPIC, rest_kline
 from tapehouse.streaming.columns import minute_of, stream_columns
+from tapehouse.streaming.context import Context
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.view import to_trades
 
@@ -50,6 +52,7 @@ class Folded(msgspec.Struct):
     klines: list[tuple[Kline, bytes]] = msgspec.field(default_factory=list)
     other: list[tuple[str, bytes, int]] = msgspec.field(default_factory=list)
     rejected: list[Rejected] = msgspec.field(default_factory=list)
+    versions: list[Version] = msgspec.field(default_factory=list)
     held: dict[str, Ranges] = msgspec.field(default_factory=lambda: defaultdict(Ranges))
     times: dict[tuple[str, int], int] = msgspec.field(default_factory=dict)
     """Trade times by (symbol, id) at the edges of what was taken: what a hole lies between."""
@@ -68,8 +71,11 @@ class Folded(msgspec.Struct):
 class Fold:
     """Takes batches into the ledgers of the symbols that are followed."""
 
-    def __init__(self, ledgers: Ledgers, quantity_held: QuantityHeld, recall: Recall) -> None:
+    def __init__(
+        self, ledgers: Ledgers, quantity_held: QuantityHeld, recall: Recall, context: Context | None = None
+    ) -> None:
         self._ledgers = ledgers
+        self._context = context or Context()
         self._recall = recall
         self._quantity_held = quantity_held
         self.last_traded_at: dict[str, int] = {}
@@ -86,6 +92,11 @@ class Fold:
                 case "klines":
                     for batch in alike:
                         self._take_rest_klines(batch, folded)
+                case "market_data" | "sentiment" | "news":
+                    for batch in alike:
+                        versions, rejected = self._context.take(batch)
+                        folded.versions += versions
+                        folded.rejected += rejected
                 case _:
                     for batch in alike:
                         trades, rejected = decode_rest(batch)

@@ -20,6 +20,7 @@ from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
 from tapehouse.ports import Hole, Lake
 from tapehouse.streaming.columns import minute_of
+from tapehouse.streaming.context import Context, recall_context
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.rows import candle_rows, klines_of, to_time
 from tapehouse.streaming.view import to_trades
@@ -39,6 +40,7 @@ class Recovered(msgspec.Struct):
     known_at: int
     unsaid: list[tuple[str, int, int]]
     """Ranges (symbol, first id, last id) that bronze holds and `silver/coverage` does not name yet."""
+    context: Context = msgspec.field(default_factory=Context)
 
 
 def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
@@ -59,7 +61,8 @@ def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     _refold(lake, ledgers, tail)
     last = _last_trades(lake, ledgers, tail)
     holes = [hole for ledger in ledgers.values() for hole in _holes(lake, ledger, last)]
-    return Recovered(ledgers, last, holes, max([known_at, *_times(ledgers, tail)]), unsaid)
+    times = [known_at, *_times(ledgers, tail)]
+    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake))
 
 
 def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:

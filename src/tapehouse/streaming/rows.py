@@ -18,6 +18,7 @@ from tapehouse.catalog import (
     VENUE,
 )
 from tapehouse.market.candles import COLUMNS, Candle
+from tapehouse.market.context import Version, canonical
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.fixed_point import NOTIONAL_SCALE, PRICE_SCALE, to_decimal
 from tapehouse.market.ledger import CandleRow
@@ -127,6 +128,26 @@ def bronze_other_events(events: Sequence[tuple[str, bytes, int]]) -> pl.DataFram
             for event, payload, at in events
         ),
     )
+
+
+def bronze_context(table: str, versions: Sequence[Version]) -> pl.DataFrame:
+    """Return rows of one of the tables of the market's context."""
+    return _frame(table, map(_context_record, versions))
+
+
+def _context_record(version: Version) -> Row:
+    told = version.observation
+    received_at = to_time(told.received_at)
+    return {
+        "source": told.source,
+        "key": told.key,
+        "observed_at": to_time(told.observed_at),
+        "received_at": received_at,
+        "known_at": to_time(version.known_at),
+        "fields": canonical(told.fields),
+        "payload": version.payload,
+        "date": received_at.date(),
+    }
 
 
 def silver_candles(rows: Sequence[CandleRow]) -> pl.DataFrame:

@@ -1,0 +1,1 @@
+"""CoinGecko: what coins are worth, and the market as a whole."""

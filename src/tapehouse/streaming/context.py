@@ -1,0 +1,110 @@
+"""Frames about the market's context become versions: each is read, and kept when it tells something new (law 1).
+
+What is told is the same whoever polled it and however often: the same key with the same fields is one row.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+import polars as pl
+
+from tapehouse import telemetry
+from tapehouse.catalog import CONTEXT_TABLES
+from tapehouse.market.context import MOST_KEYS, Known, Observation, Version
+from tapehouse.market.events import Rejected
+from tapehouse.ports import Batch, Lake
+from tapehouse.producers import fear_greed
+from tapehouse.producers.coingecko import wire as coingecko
+
+Reader = Callable[[bytes, int], Observation]
+"""From a frame and when it was received; raises ValueError or msgspec.MsgspecError when it cannot be read."""
+
+READERS: Mapping[str, Reader] = {
+    coingecko.MARKETS: coingecko.market_coin,
+    coingecko.PRICES: coingecko.coin_price,
+    coingecko.GLOBAL: coingecko.global_market,
+    coingecko.HISTORY: coingecko.history_point,
+    fear_greed.SOURCE: fear_greed.index_day,
+}
+"""How the frames of each source are read."""
+TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news"}
+MOST_REFUSED = 1_000
+"""So many refused frames are remembered: an upstream tells the same fault at every poll."""
+UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+
+
+class ContextAudience(Protocol):
+    """Whoever is to know of new versions at once."""
+
+    def publish(self, versions: Sequence[Version]) -> None:
+        """Take new versions, in the order in which they came to be known; called from the engine's thread."""
+
+
+class Context:
+    """What is known of the market's context; one a process, used from the engine's thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Known] = {kind: Known() for kind in CONTEXT_TABLES}
+        self._refused: dict[bytes, None] = {}
+
+    def recall(self, kind: str, rows: Iterable[tuple[str, str, str, int, int]]) -> None:
+        """Remember stored versions as (source, key, fields, observed_at, known_at), oldest first."""
+        for row in rows:
+            self._known[kind].recall(*row)
+
+    def take(self, batch: Batch) -> tuple[list[Version], list[Rejected]]:
+        """Read a batch; return what is new in it, and what is refused for the first time."""
+        versions, rejected = [], []
+        for frame, received_at in zip(batch.frames, batch.received_at, strict=True):
+            try:
+                observation = _read(batch, frame, received_at)
+            except UNREADABLE as error:
+                rejected += self._refuse(Rejected(TOPICS[batch.shape], _reason(error), frame, received_at))
+                continue
+            known_at = self._known[observation.kind].take(observation)
+            outcome = "known" if known_at is None else "new"
+            telemetry.observations.labels(observation.source, outcome).inc()
+            if known_at is not None:
+                versions.append(Version(observation, known_at, frame))
+        return versions, rejected
+
+    def _refuse(self, refused: Rejected) -> list[Rejected]:
+        digest = blake2b(refused.payload, digest_size=16).digest()
+        if digest in self._refused:
+            return []
+        self._refused[digest] = None
+        if len(self._refused) > MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        return [refused]
+
+
+def recall_context(lake: Lake) -> Context:
+    """Return what the lake holds: of each kind the newest version of the keys told last."""
+    context = Context()
+    for kind, table in CONTEXT_TABLES.items():
+        stored = lake.scan(table).select("source", "key", "known_at", "date")
+        newest_of_each = stored.group_by("source", "key").agg(pl.all().max_by("known_at"))
+        newest = newest_of_each.sort("known_at").tail(MOST_KEYS).collect()
+        dates = [day.isoformat() for day in newest["date"].unique().sort()]
+        rows = lake.scan(table, dates=dates).join(newest.lazy(), on=["source", "key", "known_at"], how="semi")
+        times = [pl.col(name).to_physical() for name in ("observed_at", "known_at")]
+        context.recall(kind, rows.sort("known_at").select("source", "key", "fields", *times).collect().iter_rows())
+    return context
+
+
+def _read(batch: Batch, frame: bytes, received_at: int) -> Observation:
+    read = READERS.get(batch.symbol)
+    if read is None:
+        raise ValueError(f"a source that is not known: {batch.symbol}")
+    observation = read(frame, received_at)
+    if observation.kind != batch.shape:
+        raise ValueError(f"{batch.symbol} tells {observation.kind}, not {batch.shape}")
+    return observation
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return (str(error) or type(error).__name__)[:200]
