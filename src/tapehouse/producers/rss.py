@@ -1,0 +1,149 @@
+"""RSS and Atom: a feed is cut into its entries, whatever is wrong with it, and an entry becomes an observation.
+
+An entry travels as the fields feedparser gave, before any cleaning:
+
+{"feed":"https://www.coindesk.com/arc/outboundfeeds/rss","id":"a0b4a6ba-...","link":"https://...",
+ "title":"Circle and ...","summary":"The stablecoin issuer ...","published":"Fri, 25 Sep 2026 14:41:53 +0000",
+ "published_parsed":[2026,9,25,14,41,53,4,268,0]}
+"""
+
+import io
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import feedparser  # type: ignore[import-untyped]  # no stubs
+import msgspec
+
+from tapehouse.market.context import Observation
+from tapehouse.market.stories import publisher_of
+from tapehouse.producers.news_item import NewsItem
+
+SOURCE = "rss"
+MOST_ENTRIES = 500
+"""Entries taken of one answer, the first; feeds give the newest first, and some tens of them."""
+LONGEST_FIELD = 20_000
+"""Characters of one field of an entry that travel."""
+
+
+class FeedEntry(msgspec.Struct):
+    """An entry of a feed, by feedparser's names."""
+
+    feed: str  # the feed's address, without user, query and fragment
+    id: str = ""
+    link: str = ""
+    title: str = ""
+    summary: str = ""
+    published: str = ""
+    published_parsed: list[int] | None = None  # year, month, day, hour, minute, second, ... in UTC
+
+    def to_observation(self, received_at: int) -> Observation:
+        """Return the item; raise ValueError when there is nothing to read in it."""
+        return NewsItem(
+            told_by=f"{SOURCE}:{feed_name(self.feed)}",
+            identity=self.id,
+            title=self.title,
+            link=self.link,
+            summary=self.summary,
+            published=self.published,
+            published_at=_moment(self.published_parsed),
+        ).to_observation(received_at)
+
+
+_ENTRY = msgspec.json.Decoder(FeedEntry)
+_EMPTY = re.compile(rb"<\w{1,20}:(?:description|encoded)\s*(?:/>|></\w{1,20}:\w{1,20}>)")
+"""Empty twins of a description, such as CoinDesk's `<dc:description/>`: feedparser lets the last of them win."""
+
+
+def feed_entry(frame: bytes, received_at: int) -> Observation:
+    """Read an entry; raise msgspec.MsgspecError or ValueError when it is none, such as an answer that is no feed."""
+    try:
+        entry = _ENTRY.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError("not a feed: no entry could be read in this answer") from error
+    return entry.to_observation(received_at)
+
+
+def split(body: bytes, address: str, content_type: str = "") -> list[bytes]:
+    """Return the bytes of each entry of a feed, oldest first.
+
+    A feed that is broken gives the entries that can be read; an answer that is none, or is broken so that none can,
+    comes back whole. `address` is where the feed came from: its links may be relative to it.
+    """
+    parsed = _parse(body, content_type)
+    entries = parsed.get("entries") or []
+    frames = [_frame(entry, address) for entry in entries[:MOST_ENTRIES]]
+    if not frames and (parsed.get("bozo") or not parsed.get("version")):
+        return [body]
+    return list(reversed(frames))
+
+
+def shown_address(address: str) -> str:
+    """Return a feed's address without what may be secret in it: user, query, fragment."""
+    parts = urlsplit(address)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def feed_name(address: str) -> str:
+    """Return what a feed is called: its host, without `www.`, and its path."""
+    return f"{publisher_of(address)}{urlsplit(address).path.rstrip('/')}"
+
+
+def _parse(body: bytes, content_type: str) -> dict[str, Any]:
+    headers = {"content-type": _content_type(body, content_type)}
+    try:
+        parsed = feedparser.parse(
+            io.BytesIO(_EMPTY.sub(b"", body)),
+            response_headers=headers,
+            sanitize_html=False,
+            resolve_relative_uris=False,
+        )
+    except Exception:  # noqa: BLE001  # a parser of twenty years of broken feeds fails in as many ways: bad data, a value
+        return {"bozo": True}
+    return dict(parsed)
+
+
+def _content_type(body: bytes, told: str) -> str:
+    """Return the type to read a feed by: bytes that are UTF-8 and not ASCII are UTF-8, whatever is declared."""
+    try:
+        is_utf8 = not body.isascii() and bool(body.decode())
+    except UnicodeDecodeError:
+        is_utf8 = False
+    charset = "utf-8" if is_utf8 else told.lower().partition("charset=")[2].split(";")[0].strip(" \"'")
+    return f"application/xml; charset={charset}" if charset else "application/xml"
+
+
+def _frame(entry: dict[str, Any], address: str) -> bytes:
+    told: dict[str, Any] = {name: entry[name][:LONGEST_FIELD] for name in _TEXTS if isinstance(entry.get(name), str)}
+    if link := told.pop("link", ""):
+        told |= _link(link, told.get("id", ""), address)
+    for name in ("published", "updated"):
+        if isinstance(entry.get(name), str) and entry[name].strip():
+            told["published"] = entry[name][:LONGEST_FIELD]
+            if when := entry.get(f"{name}_parsed"):
+                told["published_parsed"] = list(when)
+            break
+    return msgspec.json.encode({"feed": shown_address(address), **told})
+
+
+def _link(link: str, identity: str, address: str) -> dict[str, str]:
+    """Return the link as an address; feedparser takes an id for a link where the publisher does not deny it."""
+    try:
+        absolute = urljoin(shown_address(address), link)
+    except ValueError:
+        return {}
+    return {} if link == identity and absolute != link else {"link": absolute}
+
+
+_TEXTS = ("id", "link", "title", "summary")
+
+
+def _moment(parsed: list[int] | None) -> datetime | None:
+    """Return the moment of feedparser's nine numbers, None when there is no such moment."""
+    try:
+        year, month, day, hour, minute, second = (parsed or [])[:6]
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
