@@ -1,6 +1,6 @@
 """The reads everyone shares: trades, candles as known at a time, the exchange's klines, coverage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -79,6 +79,20 @@ def klines(
     )
     newest = rows.sort("received_at").unique(_CANDLE, keep="last")
     return _chosen(newest, payload=False).sort("opened_at").collect()
+
+
+def latest_versions(
+    lake: Lake, table: str, *conditions: pl.Expr, dates: Sequence[str] | None = None, as_of: datetime | None = None
+) -> pl.DataFrame:
+    """Return the newest version (known at `as_of`) of each key of a table of the market's context, by what it is as of.
+
+    `conditions` are on what never changes about a key; `dates` are ISO days of receipt. The payload is left out.
+    """
+    rows = lake.scan(table, dates=dates).filter(*conditions).drop("payload")
+    if as_of is not None:
+        rows = rows.filter(pl.col("known_at") <= as_of)
+    newest = rows.sort("known_at").unique(("source", "key"), keep="last")
+    return newest.sort("observed_at", "source", "key").collect()
 
 
 def coverage(lake: Lake, symbol: str) -> tuple[Ranges, Ranges]:

@@ -13,6 +13,7 @@ import polars as pl
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import INTERVALS, MINUTE, SECOND, opened_at
+from tapehouse.streaming.context_view import ContextView
 
 RECENT_TRADES = 200_000
 """Trades kept in memory over all symbols, besides those not yet committed."""
@@ -97,9 +98,10 @@ class SymbolHealth(msgspec.Struct, frozen=True):
 
 
 class LiveView:
-    """The newest trades, the open candles and the health of each symbol."""
+    """The newest trades, the open candles and the health of each symbol, and what is known beside them (`context`)."""
 
     def __init__(self) -> None:
+        self.context = ContextView()
         self.committed_at = 0
         self.horizon = 0
         self._lock = threading.Lock()
