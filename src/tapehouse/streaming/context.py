@@ -15,8 +15,9 @@ from tapehouse.catalog import CONTEXT_TABLES
 from tapehouse.market.context import MOST_KEYS, Known, Observation, Version
 from tapehouse.market.events import Rejected
 from tapehouse.ports import Batch, Lake
-from tapehouse.producers import fear_greed
+from tapehouse.producers import fear_greed, newsapi, rss
 from tapehouse.producers.coingecko import wire as coingecko
+from tapehouse.streaming.story_links import StoryLinks
 
 Reader = Callable[[bytes, int], Observation]
 """From a frame and when it was received; raises ValueError or msgspec.MsgspecError when it cannot be read."""
@@ -27,6 +28,8 @@ READERS: Mapping[str, Reader] = {
     coingecko.GLOBAL: coingecko.global_market,
     coingecko.HISTORY: coingecko.history_point,
     fear_greed.SOURCE: fear_greed.index_day,
+    rss.SOURCE: rss.feed_entry,
+    newsapi.SOURCE: newsapi.article,
 }
 """How the frames of each source are read."""
 TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news"}
@@ -48,11 +51,13 @@ class Context:
     def __init__(self) -> None:
         self._known: dict[str, Known] = {kind: Known() for kind in CONTEXT_TABLES}
         self._refused: dict[bytes, None] = {}
+        self._links = StoryLinks()
 
     def recall(self, kind: str, rows: Iterable[tuple[str, str, str, int, int]]) -> None:
         """Remember stored versions as (source, key, fields, observed_at, known_at), oldest first."""
-        for row in rows:
-            self._known[kind].recall(*row)
+        for source, key, fields, observed_at, known_at in rows:
+            told = self._links.recall(source, key, fields, observed_at) if kind == "news" else fields
+            self._known[kind].recall(source, key, told, observed_at, known_at)
 
     def take(self, batch: Batch) -> tuple[list[Version], list[Rejected]]:
         """Read a batch; return what is new in it, and what is refused for the first time."""
@@ -65,8 +70,9 @@ class Context:
                 continue
             known_at = self._known[observation.kind].take(observation)
             outcome = "known" if known_at is None else "new"
-            telemetry.observations.labels(observation.source, outcome).inc()
+            telemetry.observations.labels(batch.symbol, outcome).inc()
             if known_at is not None:
+                observation = self._links.link(observation) if observation.kind == "news" else observation
                 versions.append(Version(observation, known_at, frame))
         return versions, rejected
 
