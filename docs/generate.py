@@ -85,7 +85,9 @@ def tables_page() -> str:
         columns = [(f"`{name}`", f"`{_type(kind)}`") for name, kind in table.schema.items()]
         parts.append(
             f"\n## {table.name}\n\nOne row is {table.row}.\nPartitioned by {_names(table.partition_by)}, "
-            f"compacted in the order of {_names(table.sort_by)}; its one writer is `{table.writer}`.\n\n"
+            f"compacted in the order of {_names(table.sort_by)}.\nIts one writer is "
+            + " and ".join(f"`{writer}` (profile {profile})" for profile, writer in table.writers.items())
+            + ".\n\n"
             + _table(("column", "type"), columns)
         )
     return "".join(parts)

@@ -1,7 +1,8 @@
 """Every table: its name, layer, schema, partitions and writer. Outside tools rely on these names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 import polars as pl
@@ -28,17 +29,32 @@ COVERAGE = "silver/coverage"
 DISCREPANCIES = "silver/discrepancies"
 
 
+EMBEDDED, STREAM, SPARK = "embedded", "stream", "spark"
+"""The writers: the platform in one process, `tapehouse stream` beside Spark (both by delta-rs), and Spark itself."""
+
+Profile = Literal["embedded", "cluster"]
+
+
 @dataclass(frozen=True)
 class Table:
-    """A Delta table of the platform; `sort_by` is the order rows are compacted into."""
+    """A Delta table of the platform; `sort_by` is the order rows are compacted into.
+
+    Law: in each profile one engine writes a table, and its upkeep is that engine's. In a bucket two engines that write
+    one table lose each other's commits. `cluster_writer` is the writer of the cluster profile.
+    """
 
     name: str
     row: str
     layer: Literal["bronze", "silver", "gold"]
     schema: Mapping[str, pl.DataType]
     sort_by: tuple[str, ...]
-    writer: str = "embedded"
+    cluster_writer: str = STREAM
     partition_by: tuple[str, ...] = ("date",)
+
+    @property
+    def writers(self) -> Mapping[Profile, str]:
+        """The one writer of each profile."""
+        return {"embedded": EMBEDDED, "cluster": self.cluster_writer}
 
 
 _TRADES = {
@@ -151,6 +167,7 @@ TABLES: Mapping[str, Table] = {
             "bronze",
             _TRADES,
             sort_by=("symbol", "first_trade_id"),
+            cluster_writer=SPARK,
         ),
         Table(
             KLINES,
@@ -210,6 +227,50 @@ TABLES: Mapping[str, Table] = {
             "silver",
             _DISCREPANCIES,
             sort_by=("symbol", "interval", "opened_at", "known_at"),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic of the platform; `settings` are further ones of Kafka's own, by Kafka's names.
+
+    `partitions` None takes as many as the settings say; `retention` None keeps the newest message of each key.
+    """
+
+    name: str
+    message: str
+    key: str
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention: timedelta | None = timedelta(days=7)
+    partitions: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+TRADES_TOPIC = "crypto-prices"
+KLINES_TOPIC = "klines"
+DEAD_LETTERS = "dead-letters"
+POSITIONS = "producer-positions"
+
+TOPICS: Mapping[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(TRADES_TOPIC, "a trade as the exchange told it, or a row of its answer about trades", "venue:symbol"),
+        Topic(KLINES_TOPIC, "an update of a kline of the exchange", "venue:symbol"),
+        Topic("market-data", "an item of an answer about coins or the whole market", "source"),
+        Topic("sentiment", "a value of the Fear & Greed index", "source"),
+        Topic("news", "an item of a feed", "source"),
+        Topic("candles", "a revision of a candle", "venue:symbol"),
+        Topic(DEAD_LETTERS, "a message that is refused or of a kind nobody knows, with the reason", "venue:symbol"),
+        Topic(
+            POSITIONS,
+            "which trade ids of a symbol a producer has put on the tape",
+            "producer:venue:symbol",
+            cleanup="compact",
+            retention=None,
+            partitions=1,  # it is read whole at every start of a producer, so it is kept short
+            settings={"segment.bytes": "8388608", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"},
         ),
     )
 }

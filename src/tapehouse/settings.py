@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         ("BTCUSDT", "ETHUSDT", "BNBUSDT"), description="Symbols to take; `*USDT` takes every trading pair that ends so."
     )
     lake: str = Field("data/delta", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
+    s3_path_style: bool | None = Field(
+        None, description="Whether a bucket's name stands in the path; unset: where AWS_ENDPOINT_URL is given."
+    )
     state: Path = Field(Path("data/state"), description="Small local state: request budgets remembered over restarts.")
 
     binance_ws_url: type_names = Field(
@@ -55,6 +58,21 @@ class Settings(BaseSettings):
         (), description="Names the API answers to in the Host header, beside localhost and numeric addresses."
     )
 
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Brokers of the tape, host:port separated by commas.")
+    kafka_partitions: int = Field(3, ge=1, le=1000, description="Partitions of a topic that `topics apply` creates.")
+    kafka_replication: int = Field(1, ge=1, le=9, description="On how many brokers each message is kept.")
+    kafka_security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="How to speak to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "", description="How to say who we are, where the protocol is sasl_*."
+    )
+    kafka_sasl_username: str = Field("", description="Account at the brokers.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password of that account.")
+    kafka_ssl_ca: Path | None = Field(
+        None, description="File with the certificates to trust; those of the system where it is absent."
+    )
+
     keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
     commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
     backfill_hours: float = Field(
@@ -62,6 +80,28 @@ class Settings(BaseSettings):
     )
     time_travel_days: int = Field(7, ge=0, description="How many days back a table's older versions can be read.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    aws_endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL"),
+        description="Address of the S3 server of a lake in a bucket; unset: Amazon's.",
+    )
+    aws_region: str | None = Field(
+        None, validation_alias=AliasChoices("AWS_REGION"), description="Region of the bucket; unset: us-east-1."
+    )
+    aws_access_key_id: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ACCESS_KEY_ID"),
+        description="Key of the bucket; unset: what the machine or the container is given by its cloud.",
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_SECRET_ACCESS_KEY"),
+        description="Secret of that key.",
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("AWS_SESSION_TOKEN"), description="Token of a key that is lent for a while."
+    )
 
     coingecko_api_key: SecretStr | None = Field(
         None,

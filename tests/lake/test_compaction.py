@@ -88,7 +88,7 @@ compaction.compact(lake, {TRADES!r}, compaction.Merge(files, final=True))
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     assert before.equals(in_order(lake.scan(TRADES).collect()))
-    compaction.clear_scratch(lake)
+    lake.place.clear_scratch()
     compaction.compact(lake, TRADES, Merge(live_files(lake), final=True))
     assert before.equals(lake.scan(TRADES).collect())
 

@@ -45,12 +45,6 @@ def test_the_lock_is_given_back(root):
             pass
 
 
-def test_a_lake_in_a_bucket_has_no_local_lock(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with writing_lock("s3://bucket/prefix"):
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_a_place_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LakeError, match="file"), writing_lock(str(tmp_path / "file" / "lake")):

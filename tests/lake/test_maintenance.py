@@ -80,10 +80,6 @@ def test_what_a_killed_compaction_left_is_cleared_at_the_start(lake):
     assert not left.parent.exists()
 
 
-def test_a_lake_in_a_bucket_is_left_alone():
-    assert Maintenance(DeltaLake("s3://bucket/prefix")).run_once(DAY).merges == 0
-
-
 def test_coverage_stays_short_and_says_the_same(lake):
     told = [("BTCUSDT", 10 * step, 10 * step + 9, "held", DAY + timedelta(seconds=step)) for step in range(FAN_IN)]
     write_coverage(lake, told)

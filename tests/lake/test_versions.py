@@ -93,7 +93,7 @@ def test_vacuum_takes_what_no_promised_version_needs_and_nothing_else(lake, make
     shutil.copy(live, orphan)
     for path in (*map(Path, lake.files(TRADES)), orphan, folder / first.path, folder / others[0].path):
         age(path, beyond)
-    assert versions.vacuum(lake, TRADES) == 3
+    assert versions.vacuum(lake, TRADES, NOW) == 3
     replaced = {Path(file.path).name for file in others[1:]}
     kept = {path.name for path in live.parent.iterdir()}
     assert kept == {under_way.name, *replaced, *(Path(path).name for path in lake.files(TRADES))}
@@ -111,9 +111,9 @@ def test_without_time_travel_a_fresh_file_is_still_safe(root, make_trades):
     fill(lake, make_trades, 1)
     orphan = Path(lake.files(TRADES)[0]).with_name("under-way.parquet")
     shutil.copy(lake.files(TRADES)[0], orphan)
-    assert versions.vacuum(lake, TRADES) == 0
+    assert versions.vacuum(lake, TRADES, NOW) == 0
     age(orphan, timedelta(hours=2))
-    assert versions.vacuum(lake, TRADES) == 1
+    assert versions.vacuum(lake, TRADES, NOW) == 1
 
 
 def test_checkpoints_forget_files_removed_long_ago(lake, make_trades):

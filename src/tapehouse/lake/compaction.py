@@ -5,8 +5,6 @@ sources in one commit without data change; killed at any point, the table is wha
 """
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from tapehouse.catalog import TABLES, Table
 from tapehouse.errors import LakeError
-from tapehouse.lake.delta import DeltaLake, explained
+from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.encoding import pruning_columns, writer_properties
+from tapehouse.lake.refusals import explained, reads_explained
 
 FULL_ROWS = 131_072
 """Most rows one compaction holds (about 190 MB with payloads)."""
@@ -30,7 +29,6 @@ LARGE_ROWS = FULL_ROWS // 4
 FAN_IN = 32
 """Small files that gather before they are merged."""
 
-_SCRATCH = "_compacting"
 _FINAL = "final-"
 """How the names of files begin that are never merged again."""
 
@@ -82,22 +80,21 @@ def choose(files: Sequence[DataFile], *, finished_before: str, quiet_since: int)
 
 
 def compact(lake: DeltaLake, table_name: str, merge: Merge) -> None:
-    """Swap the files of a merge for a sorted file of the same rows; LakeError when the disk refuses."""
+    """Swap the files of a merge for a sorted file of the same rows; LakeError when the disk or bucket refuses."""
     table = TABLES[table_name]
-    folder = Path(lake.address(table_name))
-    rows = read_sorted(table, [folder / unquote(file.path) for file in merge.files])
+    rows = read_sorted(lake, table, merge.files)
     if rows.height != sum(file.rows for file in merge.files):
         raise LakeError(f"Compaction of {table_name} read {rows.height} rows where its log tells of another number.")
-    with explained(f"compact {folder}"):
+    with explained(f"compact {lake.address(table_name)}"):
         swap(lake, table, rows, merge, rows_change=False)
 
 
 def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, merge: Merge, *, rows_change: bool) -> None:
     """Put one sorted file a day of these rows in the place of the merged files, in one commit."""
+    lake.check_writer(table.name)
     added = _write_aside(lake, table, rows, rows_change=rows_change, final=merge.final)
-    folder = Path(lake.address(table.name))
     for file in merge.files:
-        os.utime(folder / unquote(file.path))  # vacuum goes by a file's age: it starts to age when it is replaced
+        lake.place.begin_to_age(f"{table.name}/{unquote(file.path)}")
     replaced_at = int(time.time() * 1000)
     removed = [
         RemoveAction(file.path, rows_change, replaced_at, file.size, {"date": file.date}) for file in merge.files
@@ -107,16 +104,11 @@ def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, merge: Merge, *, row
         delta.update_incremental()
 
 
-def read_sorted(table: Table, paths: Sequence[Path]) -> pl.DataFrame:
-    """Return the rows of some files in the table's order."""
-    files = pl.scan_parquet(list(paths), schema=table.schema, hive_schema={"date": pl.Date}, hive_partitioning=True)
-    return files.collect().sort(table.sort_by, maintain_order=True)
-
-
-def clear_scratch(lake: DeltaLake) -> None:
-    """Remove what a killed compaction left beside the tables."""
-    if lake.is_local:
-        shutil.rmtree(Path(lake.root) / _SCRATCH, ignore_errors=True)
+def read_sorted(lake: DeltaLake, table: Table, files: Sequence[DataFile]) -> pl.DataFrame:
+    """Return the rows of some files of a table in its order."""
+    rows = lake.scan_files(table.name, [f"{lake.address(table.name)}/{unquote(file.path)}" for file in files])
+    with reads_explained(lake.address(table.name)):
+        return rows.collect().sort(table.sort_by, maintain_order=True)
 
 
 def _is_final(file: DataFile) -> bool:
@@ -149,32 +141,30 @@ def _write_aside(
     lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_change: bool, final: bool
 ) -> list[AddAction]:
     """Write a table of one commit beside the real one, and move its files (with their statistics) over."""
-    scratch = Path(lake.root) / _SCRATCH / table.name
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    write_deltalake(
-        scratch,
-        rows,
-        partition_by=list(table.partition_by),
-        configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
-        writer_properties=writer_properties(table, "final" if final else "merged"),
-    )
-    log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
-    written = [action["add"] for action in map(json.loads, log) if "add" in action]
-    prefix = _FINAL if final else ""
-    return [_moved(scratch, Path(lake.address(table.name)), add, prefix, rows_change=rows_change) for add in written]
+    with lake.place.scratch(table.name) as scratch:
+        write_deltalake(
+            scratch,
+            rows,
+            partition_by=list(table.partition_by),
+            configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
+            writer_properties=writer_properties(table, "final" if final else "merged"),
+        )
+        log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
+        written = [action["add"] for action in map(json.loads, log) if "add" in action]
+        prefix = _FINAL if final else ""
+        return [_moved(lake, table.name, scratch, add, prefix, rows_change=rows_change) for add in written]
 
 
-def _moved(scratch: Path, folder: Path, add: dict[str, object], prefix: str, *, rows_change: bool) -> AddAction:
+def _moved(
+    lake: DeltaLake, table: str, scratch: Path, add: dict[str, object], prefix: str, *, rows_change: bool
+) -> AddAction:
     written = str(add["path"])
     partition, _, name = written.rpartition("/")
     path = f"{partition}/{prefix}{name}"
-    target = folder / unquote(path)
-    target.parent.mkdir(exist_ok=True)
-    (scratch / unquote(written)).replace(target)
+    lake.place.take_in(scratch / unquote(written), f"{table}/{unquote(path)}")
     return AddAction(
         path=path,
-        size=target.stat().st_size,
+        size=add["size"],  # type: ignore[arg-type]  # as the log has it
         partition_values=add["partitionValues"],  # type: ignore[arg-type]  # as the log has them
         modification_time=int(time.time() * 1000),
         data_change=rows_change,

@@ -4,7 +4,6 @@ Law: a batch is one Delta commit that carries its writer and number, so that a r
 between any two lines cannot store it twice. One lock a table; the table stays open and is never read from scratch.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,12 @@ from arro3.core import RecordBatchReader
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tapehouse.catalog import TABLES, Table
+from tapehouse.catalog import EMBEDDED, TABLES, Table
 from tapehouse.errors import LakeError
+from tapehouse.lake.bucket import Bucket, client_options, delta_options, is_bucket
 from tapehouse.lake.encoding import pruning_columns, writer_properties
+from tapehouse.lake.place import Folder, Place
+from tapehouse.lake.refusals import explained
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: each commit reads the log since the last one, so few keep commits fast."""
@@ -27,28 +29,54 @@ TOMBSTONES_KEPT = "interval 1 hours"
 """How long checkpoints name removed files; the files themselves stay as long as time travel is promised (upkeep.py)."""
 
 _COMMIT_ATTEMPTS = 5
-_COLOUR = re.compile(r"\x1b\[\d+m")
 _NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
 class DeltaLake:
-    """The lake under `root`: a folder, or `s3://bucket/prefix` with `storage_options`.
+    """The lake under `root`: a folder, or `s3://bucket/prefix` with `storage_options` (`aws_...`).
 
-    Safe from several threads. Every method raises LakeError when the disk or bucket refuses.
+    `writer` is what the catalog calls this process: it appends to and keeps the tables it is the writer of; None only
+    reads, and finds a table that is not there yet empty. Safe from several threads. Every method raises LakeError when
+    the disk or bucket refuses.
     """
 
     def __init__(
-        self, root: str, *, storage_options: Mapping[str, str] | None = None, time_travel_days: int = 7
+        self,
+        root: str,
+        *,
+        storage_options: Mapping[str, str] | None = None,
+        time_travel_days: int = 7,
+        writer: str | None = EMBEDDED,
     ) -> None:
         self.root = root.rstrip("/") or "/"
         self.storage_options = dict(storage_options or {})
         self.time_travel_days = time_travel_days
+        self.writer = writer
+        self.place: Place = Folder(self.root) if self.is_local else Bucket(self.root, self.storage_options)
         self._tables = {name: _OpenTable(self, table) for name, table in TABLES.items()}
 
     @property
     def is_local(self) -> bool:
         """Whether the lake is a folder of this machine."""
-        return "://" not in self.root
+        return not is_bucket(self.root)
+
+    @property
+    def delta_options(self) -> dict[str, str] | None:
+        """The options delta-rs opens a table of this lake with."""
+        return None if self.is_local else delta_options(self.storage_options)
+
+    def may_write(self, table: str) -> bool:
+        """Tell whether this process is a writer of a table."""
+        return self.writer in TABLES[table].writers.values()
+
+    def check_writer(self, table: str) -> None:
+        """Raise LakeError where a table has another writer: two engines on one table lose commits."""
+        if not self.may_write(table):
+            writers = " or ".join(dict.fromkeys(TABLES[table].writers.values()))
+            raise LakeError(
+                f"{self.address(table)} is written by {writers} alone, and this process is "
+                f"{self.writer or 'a reader'}: a table has one writer."
+            )
 
     def address(self, table: str) -> str:
         """Return where a table lies."""
@@ -61,47 +89,61 @@ class DeltaLake:
 
     def append(self, table: str, frame: pl.DataFrame, *, writer: str, batch: int) -> bool:
         """Commit the rows as one transaction; False when this batch of this writer was there already."""
-        return self._open(table).append(frame, writer, batch)
+        opened = self._open(table)
+        self.check_writer(table)
+        return opened.append(frame, writer, batch)
 
     def last_batch(self, table: str, writer: str) -> int:
         """Return the last batch number committed by this writer, -1 when there is none."""
         with self._open(table).current() as delta:
-            return _last_batch(delta, writer)
+            return -1 if delta is None else _last_batch(delta, writer)
 
     def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
         """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""
+        return self.scan_files(table, self.files(table, dates=dates))
+
+    def scan_files(self, table: str, files: Sequence[str]) -> pl.LazyFrame:
+        """Return the rows of these files of a table (addresses as `files` gives them)."""
         schema = TABLES[self._open(table).table.name].schema
-        files = self.files(table, dates=dates)
         if not files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
-            files,
+            list(files),
             schema=schema,
             hive_schema={"date": pl.Date},
             hive_partitioning=True,
             glob=False,
-            storage_options=self.storage_options or None,
+            storage_options=None if self.is_local else client_options(self.storage_options),
         )
 
     def files(self, table: str, *, dates: Sequence[str] | None = None) -> list[str]:
         """Return the addresses of the table's live files, of these days only when given."""
         pruning = [("date", "in", list(dates))] if dates is not None else None
         with self._open(table).current() as delta:
-            if dates is not None and not dates:
+            if delta is None or (dates is not None and not dates):
                 return []
-            found = delta.file_uris(file_pruning_predicate=pruning)
-        return [unquote(address) for address in found] if self.is_local else found  # it names folders as in a URL
+            return [
+                unquote(address) for address in delta.file_uris(file_pruning_predicate=pruning)
+            ]  # quoted as in a URL
 
     def dates(self, table: str) -> list[str]:
         """Return the ISO days the table has rows of, oldest first, from its log alone."""
         with self._open(table).current() as delta:
-            return sorted({str(part["date"]) for part in delta.partitions()})
+            return [] if delta is None else sorted({str(part["date"]) for part in delta.partitions()})
 
     @contextmanager
     def writing(self, table: str) -> Iterator[DeltaTable]:
         """Hold a table for a commit of one's own (compaction, upkeep), at its newest version."""
+        self.check_writer(table)
         with self._open(table).current() as delta:
+            if delta is None:
+                raise LakeError(f"There is no table at {self.address(table)}.")
             yield delta
+
+    def opened_apart(self, table: str) -> DeltaTable:
+        """Return a table opened for itself: what is done with it holds up nobody."""
+        self.check_writer(table)
+        return DeltaTable(self.address(table), storage_options=self.delta_options)
 
     def _open(self, table: str) -> "_OpenTable":
         try:
@@ -123,17 +165,18 @@ class _OpenTable:
 
     def create(self) -> None:
         with self._lock, explained(f"create {self._address}"):
-            if not DeltaTable.is_deltatable(self._address, self._lake.storage_options):
+            if not self._exists():
                 if self._lake.is_local:
                     Path(self._address).mkdir(parents=True, exist_ok=True)
                 _create(self._address, self.table, self._lake)
             self._held()
 
     @contextmanager
-    def current(self) -> Iterator[DeltaTable]:
-        """Hold the table at its newest version."""
+    def current(self) -> Iterator[DeltaTable | None]:
+        """Hold the table at its newest version; None is a table that a reader found not to be there yet."""
         with self._lock, explained(f"read {self._address}"):
-            yield self._refreshed()
+            missing = self._lake.writer is None and self._delta is None and not self._exists()
+            yield None if missing else self._refreshed()
 
     def append(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
         _check_columns(self.table, frame.schema)
@@ -163,6 +206,9 @@ class _OpenTable:
             self._delta = None  # an open table remembers each commit apart and slows; one opened anew is compact
         return True
 
+    def _exists(self) -> bool:
+        return DeltaTable.is_deltatable(self._address, self._lake.delta_options)
+
     def _held(self) -> DeltaTable:
         if self._delta is None:
             self._delta = self._opened()
@@ -179,7 +225,7 @@ class _OpenTable:
         return delta
 
     def _opened(self) -> DeltaTable:
-        delta = DeltaTable(self._address, storage_options=self._lake.storage_options or None)
+        delta = DeltaTable(self._address, storage_options=self._lake.delta_options)
         expected = _delta_schema(self.table)
         if delta.schema() != expected or delta.metadata().partition_columns != list(self.table.partition_by):
             raise LakeError(
@@ -220,7 +266,7 @@ def _create(address: str, table: Table, lake: DeltaLake) -> None:
             "delta.enableExpiredLogCleanup": "false",
             "delta.dataSkippingStatsColumns": ",".join(pruning_columns(table)),
         },
-        storage_options=lake.storage_options or None,
+        storage_options=lake.delta_options,
     )
 
 
@@ -233,17 +279,3 @@ def _difference(found: Schema, expected: Schema) -> str:
     wanted = {field.name: str(field.type) for field in expected.fields}
     names = [name for name in wanted | there if there.get(name) != wanted.get(name)]
     return ", ".join(names) or "partitions or order"
-
-
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn the storage's own errors into one a person can act on."""
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        raise LakeError(f"Cannot {doing}: {_plain(error)}. Is the disk full, read-only or gone?") from error
-
-
-def _plain(error: Exception) -> str:
-    """Return the storage's words on one line, without the colours of its terminal."""
-    return " ".join(_COLOUR.sub("", str(error)).split())

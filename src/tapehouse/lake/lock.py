@@ -1,27 +1,31 @@
-"""One writing process per lake: an advisory lock that dies with its holder."""
+"""One writing process per lake: a lock of the folder that dies with its holder, a lease of the bucket."""
 
 import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tapehouse.errors import LakeError
+from tapehouse.lake.bucket import is_bucket
+from tapehouse.lake.lease import lease
 
 LOCK_FILE = "_tapehouse.lock"
 
 
 @contextmanager
-def writing_lock(root: str) -> Iterator[None]:
+def writing_lock(root: str, options: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold the lake's only writer's place; LakeError that names the holder when it is taken.
 
-    The kernel drops the lock when the holding process ends, however it ends. A lake in a bucket has no such lock.
+    The kernel drops a folder's lock when the holding process ends, however it ends. In a bucket (`options` are those of
+    the lake) a holder on another machine that gives no sign of life for some seconds counts as dead.
     """
-    if "://" in root:
-        yield
+    if is_bucket(root):
+        with lease(root, options or {}, _command(), _now()):
+            yield
         return
     descriptor = _opened(Path(root))
     try:
@@ -54,9 +58,15 @@ _ADVICE = "Stop it, wait for it, or set TAPEHOUSE_LAKE to another place: one lak
 
 
 def _introduction() -> bytes:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode()
+    return json.dumps({"pid": os.getpid(), "command": _command(), "since": _now()}).encode()
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _holder(descriptor: int) -> str:

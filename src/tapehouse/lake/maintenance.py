@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
@@ -40,7 +39,7 @@ class Report:
 class Maintenance:
     """The lake's upkeep, called again and again from one thread of the process that writes.
 
-    A lake in a bucket is left alone: there upkeep belongs to its one writer engine.
+    It keeps the tables that process writes: upkeep belongs to a table's one writer.
     """
 
     def __init__(self, lake: DeltaLake, *, finished_after: timedelta = FINISHED_AFTER) -> None:
@@ -48,14 +47,12 @@ class Maintenance:
         self._finished_after = finished_after
         self._thinned: datetime | None = None
         self._vacuumed: datetime | None = None
-        if lake.is_local:
-            compaction.clear_scratch(lake)
+        self._ours = [name for name in TABLES if lake.may_write(name)]
+        lake.place.clear_scratch()
 
     def run_once(self, now: datetime) -> Report:
         """Do what is due at `now` (aware UTC), within MERGES_A_RUN merges; `pending` tells that more is due."""
         report = Report()
-        if not self._lake.is_local:
-            return report
         started = time.perf_counter()
         self._merge(now, report)
         self._thin(now, report)
@@ -66,7 +63,7 @@ class Maintenance:
     def _merge(self, now: datetime, report: Report) -> None:
         quiet = now - self._finished_after
         finished_before, quiet_since = quiet.date().isoformat(), int(quiet.timestamp() * 1000)
-        for name in TABLES:
+        for name in self._ours:
             files = self._files(name)
             if name == COVERAGE:
                 report.merges += normalise_coverage(self._lake, files) if len(files) >= compaction.FAN_IN else 0
@@ -84,13 +81,13 @@ class Maintenance:
     def _thin(self, now: datetime, report: Report) -> None:
         if self._thinned is None or now - self._thinned >= _THIN_EVERY:
             self._thinned = now
-            report.log_entries_removed = sum(versions.thin_log(self._lake, name, now) for name in TABLES)
+            report.log_entries_removed = sum(versions.thin_log(self._lake, name, now) for name in self._ours)
 
     def _vacuum(self, now: datetime, report: Report) -> None:
         if self._vacuumed is None or now - self._vacuumed >= _VACUUM_EVERY:
             self._vacuumed = now
             telemetry.maintenance_runs.labels("all", "vacuum").inc()
-            report.files_removed = sum(versions.vacuum(self._lake, name) for name in TABLES)
+            report.files_removed = sum(versions.vacuum(self._lake, name, now) for name in self._ours)
 
     def _files(self, name: str) -> list[compaction.DataFile]:
         with self._lake.writing(name) as delta:
@@ -103,8 +100,7 @@ def normalise_coverage(lake: DeltaLake, files: Sequence[compaction.DataFile]) ->
     A row committed meanwhile is untouched and, being known later, still overrides.
     """
     table = TABLES[COVERAGE]
-    folder = Path(lake.address(COVERAGE))
-    rows = compaction.read_sorted(table, [folder / file.path for file in files])
+    rows = compaction.read_sorted(lake, table, files)
     parts = [_normal_form(of_symbol) for of_symbol in rows.partition_by("venue", "symbol", maintain_order=True)]
     normal = pl.concat(parts).sort(table.sort_by) if parts else rows
     telemetry.maintenance_runs.labels(COVERAGE, "normalise").inc()

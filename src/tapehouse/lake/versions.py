@@ -4,12 +4,14 @@ Law: nothing is removed that the newest version, a version within the time trave
 Every commit stays readable for a while, then one version an hour: a log of millions of entries would slow each commit.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from deltalake import DeltaTable
 
-from tapehouse.lake.delta import DeltaLake, explained
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.place import LogEntry
+from tapehouse.lake.refusals import explained
 
 LOG_ENTRIES = 1_000
 """Newest commits whose versions all stay readable; older ones are thinned to one an hour."""
@@ -26,52 +28,58 @@ def checkpoint(lake: DeltaLake, table: str) -> None:
 
 def thin_log(lake: DeltaLake, table: str, now: datetime) -> int:
     """Remove log entries older than the newest LOG_ENTRIES, but for one checkpointed version an hour; how many."""
-    log = Path(lake.address(table)) / "_delta_log"
-    with explained(f"thin {log}"):
-        entries = _entries(log)
+    with explained(f"thin the log of {lake.address(table)}"):
+        entries = lake.place.log_entries(table)
         horizon = _horizon(entries)
-        kept = _hourly(entries, horizon, now - timedelta(days=lake.time_travel_days))
-        expired = [path for path, version in entries.items() if version < horizon and version not in kept]
-        for path in expired:
-            path.unlink()
+        older = [entry for entry in entries if entry.version < horizon]
+        kept = _hourly(older, now - timedelta(days=lake.time_travel_days))
+        expired = [entry for entry in older if entry.version not in kept]
+        lake.place.remove_log_entries(table, expired)
     return len(expired)
 
 
-def vacuum(lake: DeltaLake, table: str) -> int:
-    """Remove files no promised version needs, and those a killed write left; how many."""
-    with lake.writing(table) as delta, explained(f"vacuum {lake.address(table)}"):
-        return len(_vacuum(delta, max(_SHORTEST_RETENTION, timedelta(days=lake.time_travel_days))))
+def vacuum(lake: DeltaLake, table: str, now: datetime) -> int:
+    """Remove files no promised version needs, and those a killed write left; how many.
+
+    In a folder a file's age starts when it is replaced. An object's starts when it is written: there what the promised
+    versions name is kept beside what is young.
+    """
+    retention = max(_SHORTEST_RETENTION, timedelta(days=lake.time_travel_days))
+    with explained(f"vacuum {lake.address(table)}"):
+        if not lake.is_local:
+            promised = _promised(lake.place.log_entries(table), now - retention)
+            return len(_vacuum(lake.opened_apart(table), retention, promised))  # it lists long: commits go on meanwhile
+        with lake.writing(table) as delta:
+            return len(_vacuum(delta, retention, []))
 
 
-def _vacuum(delta: DeltaTable, retention: timedelta) -> list[str]:
+def _vacuum(delta: DeltaTable, retention: timedelta, promised: list[int]) -> list[str]:
     return delta.vacuum(
         retention_hours=int(retention.total_seconds() // 3600),
         dry_run=False,
         enforce_retention_duration=False,
         full=True,
+        keep_versions=promised or None,
     )
 
 
-def _entries(log: Path) -> dict[Path, int]:
-    """Return the log's files by version."""
-    return {path: int(path.name[:20]) for path in log.iterdir() if path.name[:20].isdigit()}
-
-
-def _horizon(entries: dict[Path, int]) -> int:
+def _horizon(entries: Sequence[LogEntry]) -> int:
     """Return the newest checkpoint at least LOG_ENTRIES old: what is before it, no reader needs for a later version."""
-    newest = max(entries.values(), default=0)
-    return max((v for v in _checkpointed(entries).values() if v <= newest - LOG_ENTRIES), default=0)
+    newest = max((entry.version for entry in entries), default=0)
+    old = (entry.version for entry in entries if entry.is_checkpoint and entry.version <= newest - LOG_ENTRIES)
+    return max(old, default=0)
 
 
-def _checkpointed(entries: dict[Path, int]) -> dict[Path, int]:
-    return {path: version for path, version in entries.items() if ".checkpoint" in path.name}
-
-
-def _hourly(entries: dict[Path, int], horizon: int, oldest: datetime) -> set[int]:
+def _hourly(entries: Sequence[LogEntry], oldest: datetime) -> set[int]:
     """Return the first checkpointed version of every hour since `oldest`."""
     kept: dict[int, int] = {}
-    for path, version in sorted(_checkpointed(entries).items(), key=lambda entry: entry[1]):
-        written = path.stat().st_mtime
-        if version < horizon and written >= oldest.timestamp():
-            kept.setdefault(int(written // 3600), version)
+    for entry in sorted(entries, key=lambda entry: entry.version):
+        if entry.is_checkpoint and entry.written_at >= oldest.timestamp():
+            kept.setdefault(int(entry.written_at // 3600), entry.version)
     return set(kept.values())
+
+
+def _promised(entries: Sequence[LogEntry], oldest: datetime) -> list[int]:
+    """Return versions whose files are those of the time since `oldest`: one an hour, and the one it began with."""
+    before = (e.version for e in entries if e.is_checkpoint and e.written_at < oldest.timestamp())
+    return sorted({*_hourly(entries, oldest), *sorted(before)[-1:]})

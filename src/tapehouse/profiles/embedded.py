@@ -11,14 +11,13 @@ import uvloop
 from tapehouse.api.main import create_app, serve
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.lake.delta import DeltaLake
-from tapehouse.lake.lock import writing_lock
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
-from tapehouse.profiles.storage import open_lake
+from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.recovery import Recovered, recover
@@ -83,7 +82,7 @@ def run_up(settings: Settings, *, demo: bool = False) -> None:
 async def _up(settings: Settings, *, demo: bool) -> None:
     stopped = when_told_to_stop()
     async with _demo(settings) if demo else contextlib.nullcontext(settings) as chosen:
-        with writing_lock(chosen.lake):
+        with writing(chosen):
             parts = await asyncio.to_thread(lambda: embedded(chosen, open_lake(chosen)))
             running = asyncio.create_task(run(parts))
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,6 @@
 """The commands that work on what is stored: back-fill, verify, rebuild."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,12 +10,11 @@ import uvloop
 from tapehouse.catalog import CANDLES
 from tapehouse.errors import ConfigError, DiscrepancyError, UpstreamError
 from tapehouse.lake.delta import DeltaLake
-from tapehouse.lake.lock import writing_lock
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import say
-from tapehouse.profiles.storage import open_lake
+from tapehouse.profiles.storage import open_lake, open_lake_to_read, reading, writing
 from tapehouse.reports import print_rebuilt, print_verification, telling_progress
 from tapehouse.settings import Settings
 from tapehouse.streaming.backfill import Backfill
@@ -39,8 +37,13 @@ def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, en
     Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
     """
     _check_order(start, end)
+    if settings.profile == "cluster":
+        raise ConfigError(
+            "In the profile cluster Spark alone writes bronze/trades. Stop `tapehouse stream`, back-fill with "
+            "TAPEHOUSE_PROFILE=embedded, and start it again: it goes on from what the lake holds."
+        )
     try:
-        with writing_lock(settings.lake):
+        with writing(settings):
             uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
     except KeyboardInterrupt:
         say("Stopped before the end; what came is committed. The same command goes on from there.")
@@ -80,11 +83,12 @@ def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) 
     Raise DiscrepancyError where one differs, ConfigError where there is none to compare.
     """
     _check_order(start, end)
-    uvloop.run(_verify(settings, symbol.upper(), to_microseconds(start), to_microseconds(end)))
+    with reading(settings):
+        uvloop.run(_verify(settings, symbol.upper(), to_microseconds(start), to_microseconds(end)))
 
 
 async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None:
-    lake = open_lake(settings)
+    lake = open_lake_to_read(settings)
     source = BinanceSource(settings)
     try:
         told = await klines_between(lake, source, symbol, start, end)
@@ -104,8 +108,8 @@ def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime,
     Raise DiscrepancyError where `check` finds a difference, ConfigError where there is nothing to compute or check.
     """
     _check_order(start, end)
-    lake = open_lake(settings)
-    with contextlib.nullcontext() if check else writing_lock(settings.lake):
+    with reading(settings) if check else writing(settings):
+        lake = open_lake_to_read(settings) if check else open_lake(settings)
         batch = lake.last_batch(CANDLES, REBUILD) + 1
         known_at = ArrivalClock(newest_known(lake)).now()
         differing = compared = 0

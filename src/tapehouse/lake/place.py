@@ -1,0 +1,96 @@
+"""Where a lake lies: what upkeep needs beside the Delta tables themselves, of a folder or of a bucket."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+_SCRATCH = "_compacting"
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """A file of a table's log: its name, the version it belongs to, when it was written (seconds since 1970)."""
+
+    name: str
+    version: int
+    written_at: float
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it holds a whole state of the table."""
+        return ".checkpoint" in self.name
+
+
+class Place(Protocol):
+    """A folder or a bucket. Paths are relative to the lake's root; what refuses raises its own error."""
+
+    def log_entries(self, table: str) -> list[LogEntry]:
+        """Return the files of a table's log that belong to a version."""
+
+    def remove_log_entries(self, table: str, entries: Sequence[LogEntry]) -> None:
+        """Remove files of a table's log."""
+
+    def scratch(self, table: str) -> AbstractContextManager[Path]:
+        """Give an empty folder of this machine to write a table's new files in before they are taken in."""
+
+    def take_in(self, file: Path, path: str) -> None:
+        """Put a file from the scratch folder where the tables are."""
+
+    def begin_to_age(self, path: str) -> None:
+        """Take note that a data file was replaced now, where a file's age decides when it is removed."""
+
+    def clear_scratch(self) -> None:
+        """Remove what a killed upkeep left."""
+
+
+class Folder:
+    """A folder of this machine."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root)
+
+    def log_entries(self, table: str) -> list[LogEntry]:
+        """Return the files of a table's log that belong to a version."""
+        files = (self._root / table / "_delta_log").iterdir()
+        return [entry_of(path.name, path.stat().st_mtime) for path in files if is_entry(path.name)]
+
+    def remove_log_entries(self, table: str, entries: Sequence[LogEntry]) -> None:
+        """Remove files of a table's log."""
+        for entry in entries:
+            (self._root / table / "_delta_log" / entry.name).unlink()
+
+    @contextmanager
+    def scratch(self, table: str) -> Iterator[Path]:
+        """Give an empty folder beside the tables, so that taking in is renaming; it stays when the process dies."""
+        folder = self._root / _SCRATCH / table
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+
+    def take_in(self, file: Path, path: str) -> None:
+        """Move a file from the scratch folder where the tables are."""
+        target = self._root / path
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+
+    def begin_to_age(self, path: str) -> None:
+        """Set a replaced file's age to nothing: vacuum goes by it."""
+        os.utime(self._root / path)
+
+    def clear_scratch(self) -> None:
+        """Remove what a killed compaction left beside the tables."""
+        shutil.rmtree(self._root / _SCRATCH, ignore_errors=True)
+
+
+def is_entry(name: str) -> bool:
+    """Tell whether a file of a log belongs to a version."""
+    return name[:20].isdigit()
+
+
+def entry_of(name: str, written_at: float) -> LogEntry:
+    """Return a file of a log by its name, which begins with its version."""
+    return LogEntry(name, int(name[:20]), written_at)
