@@ -1,0 +1,153 @@
+"""Indicators against an independent library on real candles; and that none of them looks ahead."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+import talib
+import zstandard
+from hypothesis import given, strategies as st
+
+from tapehouse.market import indicators
+from tapehouse.market.windows import DAY, INTERVALS
+
+FIVE_MINUTES = INTERVALS["5m"]
+EXACT = 1e-9
+COLUMNS = ["opened_at", "open", "high", "low", "close", "volume", "closed_at", "quote_volume"]
+
+
+@pytest.fixture(scope="module")
+def august(recordings) -> pl.DataFrame:
+    """The 5m candles of BTCUSDT in August 2024, with the crash of the 5th."""
+    packed = (recordings / "2-klines" / "BTCUSDT-spot-5m-2024-08.csv.zst").read_bytes()
+    text = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    rows = pl.read_csv(text, has_header=False).select(pl.nth(*range(8)))
+    rows.columns = COLUMNS
+    return rows.with_columns(
+        pl.col("opened_at") * 1000, pl.col("open", "high", "low", "close", "volume", "quote_volume").cast(pl.Float64)
+    )
+
+
+def assert_equal(candles: pl.DataFrame, ours: pl.Expr, theirs: np.ndarray, *, from_row: int = 0) -> None:
+    found = candles.select(ours).to_series().to_numpy()
+    told = ~np.isnan(theirs)
+    told[:from_row] = False
+    assert told.sum() > 1000
+    assert np.allclose(found[told], theirs[told], rtol=EXACT, atol=0)
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize("length", [2, 14, 200])
+def test_averages_and_the_strength_index_equal_those_of_ta_lib(august, length):
+    close = august["close"].to_numpy()
+    assert_equal(august, indicators.sma(length), talib.SMA(close, length))
+    assert_equal(august, indicators.ema(length), talib.EMA(close, length))
+    assert_equal(august, indicators.rsi(length), talib.RSI(close, length))
+
+
+@pytest.mark.recordings
+def test_bands_and_the_true_range_equal_those_of_ta_lib(august):
+    high, low, close = (august[name].to_numpy() for name in ("high", "low", "close"))
+    bands = indicators.bollinger(20, 2)
+    for name, theirs in zip(("upper", "middle", "lower"), talib.BBANDS(close, 20, 2, 2), strict=True):
+        assert_equal(august, bands[f"bollinger_{name}"], theirs)
+    assert_equal(august, indicators.atr(14), talib.ATR(high, low, close, 14))
+
+
+@pytest.mark.recordings
+def test_macd_equals_that_of_ta_lib_once_both_have_forgotten_where_they_began(august):
+    theirs = talib.MACD(august["close"].to_numpy(), 12, 26, 9)
+    for column, told in zip(indicators.macd(12, 26, 9).values(), theirs, strict=True):
+        found = august.select(column).to_series().to_numpy()
+        assert np.allclose(found[600:], told[600:], rtol=EXACT, atol=1e-9)  # the histogram passes through zero
+
+
+@pytest.mark.recordings
+def test_correlation_and_beta_equal_those_of_numpy(august):
+    frame = august.with_columns(market=pl.col("open"))
+    returns = np.diff(np.log(frame.select("close", "market").to_numpy()), axis=0)
+    window = returns[970:1000]
+    found = frame.select(c=indicators.correlation(30, "market"), b=indicators.beta(30, "market")).row(1000)
+    covariance = np.cov(window.T)
+    assert found[0] == pytest.approx(np.corrcoef(window.T)[0, 1], rel=1e-8)
+    assert found[1] == pytest.approx(covariance[0, 1] / covariance[1, 1], rel=1e-8)
+
+
+@pytest.mark.recordings
+def test_volatilities_equal_their_formulas_written_out(august):
+    last = august.tail(101)
+    rows = last.select("open", "high", "low", "close").rows()
+    yearly = 365 * DAY / FIVE_MINUTES
+    returns = [math.log(after[3] / before[3]) for before, after in pairwise(rows)]
+    mean = sum(returns) / 100
+    expected = math.sqrt(sum((value - mean) ** 2 for value in returns) / 99 * yearly)
+    reach = [math.log(high / low) ** 2 for _, high, low, _ in rows[1:]]
+    moved = [math.log(close / opened) ** 2 for opened, _, _, close in rows[1:]]
+    garman = sum(0.5 * r - (2 * math.log(2) - 1) * m for r, m in zip(reach, moved, strict=True)) / 100
+    found = last.select(
+        a=indicators.volatility(100, FIVE_MINUTES),
+        b=indicators.parkinson(100, FIVE_MINUTES),
+        c=indicators.garman_klass(100, FIVE_MINUTES),
+    ).row(-1)
+    assert found[0] == pytest.approx(expected, rel=EXACT)
+    assert found[1] == pytest.approx(math.sqrt(sum(reach) / 100 / (4 * math.log(2)) * yearly), rel=EXACT)
+    assert found[2] == pytest.approx(math.sqrt(garman * yearly), rel=EXACT)
+
+
+@pytest.mark.recordings
+def test_prices_by_volume_begin_anew_with_their_window_day_or_anchor(august):
+    anchor = august["opened_at"][500]
+    found = august.select(
+        "opened_at",
+        "volume",
+        "quote_volume",
+        rolling=indicators.vwap(20),
+        session=indicators.session_vwap(),
+        anchored=indicators.anchored_vwap(anchor),
+    )
+    last = found.row(700, named=True)
+
+    def mean(rows: pl.DataFrame) -> float:
+        return rows["quote_volume"].sum() / rows["volume"].sum()
+
+    before = found[:701]
+    assert last["rolling"] == pytest.approx(mean(before.tail(20)), rel=EXACT)
+    assert last["session"] == pytest.approx(mean(before.filter(pl.col("opened_at") >= last["opened_at"] // DAY * DAY)))
+    assert last["anchored"] == pytest.approx(mean(before[500:]), rel=EXACT)
+    assert found["anchored"][:500].null_count() == 500
+
+
+def candles(closes: list[float]) -> pl.DataFrame:
+    close = pl.Series(closes, dtype=pl.Float64)
+    opened = range(0, len(closes) * FIVE_MINUTES, FIVE_MINUTES)
+    moving = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close, "market": close[::-1]}
+    return pl.DataFrame({"opened_at": opened, **moving}).with_columns(volume=pl.lit(2.0), quote_volume=close * 2)
+
+
+def everything() -> dict[str, pl.Expr]:
+    named = {n: e for each in indicators.INDICATORS.values() for n, e in each.columns(**each.parameters).items()}
+    return named | {
+        "anchored": indicators.anchored_vwap(FIVE_MINUTES),
+        "volatility": indicators.volatility(10, FIVE_MINUTES),
+        "parkinson": indicators.parkinson(10, FIVE_MINUTES),
+        "garman_klass": indicators.garman_klass(10, FIVE_MINUTES),
+        "correlation": indicators.correlation(10, "market"),
+        "beta": indicators.beta(10, "market"),
+    }
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=60, max_size=90), st.integers(1, 59))
+def test_no_value_changes_when_later_candles_come(closes, length):
+    whole = candles(closes)
+    known = whole.select(**everything())[:length]
+    then = whole[:length].select(**everything())
+    for name in known.columns:
+        assert np.allclose(known[name].to_numpy(), then[name].to_numpy(), rtol=1e-6, atol=1e-6, equal_nan=True), name
+
+
+def test_a_price_that_never_moves_has_no_strength_and_no_drawdown():
+    flat = candles([5.0] * 40).select(rsi=indicators.rsi(14), drawdown=indicators.drawdown())
+    assert flat["rsi"].null_count() == 40
+    assert set(flat["drawdown"]) == {0.0}
