@@ -10,6 +10,8 @@ from tapehouse.api.problems import ProblemError, unknown_symbol
 
 MOST_ROWS = 5000
 MOST_HOURS = 24 * 31
+MOST_DAYS = 5000
+LONGEST_SEARCH = 200
 _EARLIEST = datetime(2009, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -48,6 +50,11 @@ Interval = Annotated[IntervalName, Query(description="Length of the windows.")]
 Start = Annotated[_Time, Query(description="First opening time; the answer starts here and `next_start` leads on.")]
 End = Annotated[_Time, Query(description="Opening times before this one.")]
 AsOf = Annotated[_Time, Query(description="As it was known then: the highest revision up to this time.")]
+Days = Annotated[int, Query(ge=1, le=MOST_DAYS, description="Days up to the newest that is held.")]
+SymbolMentioned = Annotated[
+    str | None, Query(description="A symbol that is held, or what it trades: BTCUSDT or BTC.", max_length=40)
+]
+Search = Annotated[str, Query(description="Words; a story must hold every one.", max_length=LONGEST_SEARCH)]
 
 
 def known(symbol: str, symbols: list[str]) -> str:

@@ -7,14 +7,15 @@ from tapehouse.api.messages import Subscribe
 from tapehouse.streaming.view import Interest
 
 Topic = tuple[str, ...]
-"""("candles", symbol, interval), ("trades", symbol), ("prices",) or ("health",)."""
+"""("candles", symbol, interval), ("trades", symbol), ("market", symbol), or the name of a channel that is one."""
+_WHOLE_CHANNELS = frozenset({"prices", "health", "market", "sentiment", "news"})
 
 
 def topics_of(wanted: Subscribe) -> set[Topic]:
     """Return the topics a subscription is about."""
-    found: set[Topic] = {(channel,) for channel in wanted.channels if channel in {"prices", "health"}}
-    if "trades" in wanted.channels:
-        found |= {("trades", symbol) for symbol in wanted.symbols}
+    found: set[Topic] = {(channel,) for channel in wanted.channels if channel in _WHOLE_CHANNELS}
+    for channel in {"trades", "market"} & set(wanted.channels):
+        found |= {(channel, symbol) for symbol in wanted.symbols}
     if "candles" in wanted.channels:
         found |= {("candles", symbol, wanted.interval) for symbol in wanted.symbols}
     return found

@@ -1,17 +1,19 @@
 """What happens is told to everyone who listens: each message is encoded once, and only when somebody wants it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 from tapehouse.api import messages
 from tapehouse.api.audience import Audience
-from tapehouse.api.clients import Client
+from tapehouse.api.clients import offer
+from tapehouse.api.context_changes import ContextChanges
 from tapehouse.api.standing import Standing
 from tapehouse.market.ledger import CandleRow
 from tapehouse.streaming.view import LiveView, Update
 
 HEALTH_EVERY = 1.0
 PRICES_EVERY = 0.25
+CONTEXT_EVERY = 0.25
 """Seconds between two messages of those channels."""
 
 Report = Callable[[Iterable[str]], dict[str, object]]
@@ -34,6 +36,7 @@ class Broadcast:
             tasks.create_task(self._follow())
             tasks.create_task(_repeat(PRICES_EVERY, self._tell_prices))
             tasks.create_task(_repeat(HEALTH_EVERY, self._tell_health))
+            tasks.create_task(_repeat(CONTEXT_EVERY, ContextChanges(self._view, self._audience).tell))
 
     def health(self, symbols: Iterable[str]) -> str:
         """Make the health message of some symbols."""
@@ -55,10 +58,10 @@ class Broadcast:
         self._traded.update(update.traded)
         for symbol, trades in update.trades.items():
             if listeners := self._audience.of("trades", symbol):
-                _offer(listeners, messages.trades(update.sequence, symbol, trades, update.skipped[symbol]))
+                offer(listeners, messages.trades(update.sequence, symbol, trades, update.skipped[symbol]))
         for (symbol, interval), rows in self._wanted_candles(update.candles).items():
             message = messages.candles(update.sequence, symbol, interval, rows, self._view.horizon)
-            _offer(self._audience.of("candles", symbol, interval), message)
+            offer(self._audience.of("candles", symbol, interval), message)
 
     def _wanted_candles(self, candles: Iterable[CandleRow]) -> dict[tuple[str, str], list[CandleRow]]:
         wanted: dict[tuple[str, str], list[CandleRow]] = {}
@@ -75,7 +78,7 @@ class Broadcast:
         traded, self._traded = self._traded, set()
         listeners = self._audience.of("prices")
         if traded and listeners:
-            _offer(listeners, self._standing.prices(traded))
+            offer(listeners, self._standing.prices(traded))
 
     def _tell_health(self) -> None:
         reports: dict[tuple[str, ...], str] = {}
@@ -90,8 +93,3 @@ async def _repeat(seconds: float, tell: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
         tell()
-
-
-def _offer(clients: Collection[Client], message: str) -> None:
-    for client in clients:
-        client.offer(message)

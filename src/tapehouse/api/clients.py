@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -123,3 +123,9 @@ class Client:
         telemetry.client_messages_dropped.inc(skipped)
         self._catch_up(self, skipped)
         return self._next()
+
+
+def offer(clients: Collection[Client], message: str) -> None:
+    """Offer one message to clients."""
+    for client in clients:
+        client.offer(message)

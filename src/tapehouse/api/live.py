@@ -117,3 +117,5 @@ class LiveSocket:
             client.send(self._standing.prices(self._view.symbols()))
         if "health" in client.wanted.channels:
             client.send(self._broadcast.health(client.wanted.symbols))
+        for message in self._standing.context(client.wanted):
+            client.send(message)

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from tapehouse.api.asked import IntervalName
+from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import as_text, time_text, to_json
 from tapehouse.api.rows import candle_fields, trade_fields
+from tapehouse.market.context import Version
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.windows import INTERVALS
@@ -20,7 +22,7 @@ PROTOCOL = 1
 MOST_SYMBOLS = 20
 """Most symbols in one subscription; prices come of all."""
 
-Channel = Literal["candles", "trades", "prices", "health"]
+Channel = Literal["candles", "trades", "prices", "health", "market", "sentiment", "news"]
 StateKind = Literal["snapshot", "catch_up"]
 
 
@@ -101,9 +103,31 @@ def state(
     )
 
 
+def market(sequence: int, coins: Iterable[tuple[str, Version]], whole: Version | None) -> str:
+    """Tell the coins of symbols, and, where it is given, the market as a whole."""
+    rows = [{**_version(coin), "symbol": symbol} for symbol, coin in coins]
+    told = {} if whole is None else {"global": _version(whole)}
+    return _message("market", sequence, attribution=ATTRIBUTIONS["market_data"], market=rows, **told)
+
+
+def sentiment(sequence: int, days: Iterable[Version]) -> str:
+    """Tell days of the Fear & Greed index."""
+    rows = [_version(day) for day in days]
+    return _message("sentiment", sequence, attribution=ATTRIBUTIONS["sentiment"], sentiment=rows)
+
+
+def news(sequence: int, stories: Iterable[Version]) -> str:
+    """Tell stories, newest last."""
+    return _message("news", sequence, news=[_version(story) for story in stories])
+
+
 def health(sequence: int, report: dict[str, object]) -> str:
     """Tell the health of the data."""
     return _message("health", sequence, **report)
+
+
+def _version(version: Version) -> dict[str, object]:
+    return version_fields(version, exact_numbers=False)
 
 
 def _trade(trade: Trade) -> dict[str, object]:

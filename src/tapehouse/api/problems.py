@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from tapehouse.api import schemas
 from tapehouse.api.encoding import to_json
 from tapehouse.errors import TapehouseError
 
@@ -18,6 +19,16 @@ _ADVICE = {
     404: "There is nothing at this path; /docs lists what there is.",
     405: "This path does not take that method; /docs lists what it takes.",
 }
+
+PROBLEMS: dict[int | str, dict[str, object]] = {
+    status: {"model": schemas.Problem, "description": text, "content": {"application/problem+json": {}}}
+    for status, text in {
+        404: "The symbol is not held here.",
+        422: "A parameter cannot be used; `detail` says which.",
+        503: "Too many reads at once, or the lake cannot be read; `Retry-After` says when to ask again.",
+    }.items()
+}
+"""What every route that reads may answer instead, for the documentation."""
 
 
 class ProblemError(Exception):

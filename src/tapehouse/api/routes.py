@@ -10,19 +10,11 @@ from tapehouse.api.asked import AsOf, End, Hours, Interval, Limit, Start, Symbol
 from tapehouse.api.broadcast import Report
 from tapehouse.api.encoding import as_number, to_json
 from tapehouse.api.latest import LatestPrices
+from tapehouse.api.problems import PROBLEMS
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.api.reads import Reads
 from tapehouse.api.rows import candle_fields, trade_fields
 from tapehouse.streaming.view import LiveView
-
-_PROBLEMS: dict[int | str, dict[str, object]] = {
-    status: {"model": schemas.Problem, "description": text, "content": {"application/problem+json": {}}}
-    for status, text in {
-        404: "The symbol is not held here.",
-        422: "A parameter cannot be used; `detail` says which.",
-        503: "Too many reads at once, or the lake cannot be read; `Retry-After` says when to ask again.",
-    }.items()
-}
 
 
 def build(view: LiveView, queries: Queries, reads: Reads, report: Report) -> APIRouter:
@@ -43,7 +35,7 @@ def _add_prices(routes: APIRouter, view: LiveView, queries: Queries, reads: Read
         """Give the last trade of every symbol, from memory."""
         return Response(latest.body(), media_type="application/json")
 
-    @routes.get("/prices/{symbol}", response_model=schemas.Trades, responses=_PROBLEMS)
+    @routes.get("/prices/{symbol}", response_model=schemas.Trades, responses=PROBLEMS)
     async def prices(symbol: Symbol, limit: Limit = 100, hours: Hours = None) -> Response:
         """Give the last trades of a symbol, newest last; the last `limit` of those `hours` has."""
         name = known(symbol, view.symbols())
@@ -57,7 +49,7 @@ def _add_prices(routes: APIRouter, view: LiveView, queries: Queries, reads: Read
 
 
 def _add_candles(routes: APIRouter, view: LiveView, queries: Queries, reads: Reads) -> None:
-    @routes.get("/ohlc/{symbol}", response_model=schemas.Candles, responses=_PROBLEMS)
+    @routes.get("/ohlc/{symbol}", response_model=schemas.Candles, responses=PROBLEMS)
     async def ohlc(
         symbol: Symbol,
         interval: Interval = "1m",
@@ -82,7 +74,7 @@ def _add_candles(routes: APIRouter, view: LiveView, queries: Queries, reads: Rea
 
 
 def _add_coverage(routes: APIRouter, view: LiveView, queries: Queries, reads: Reads) -> None:
-    @routes.get("/coverage/{symbol}", response_model=schemas.Coverage, responses=_PROBLEMS)
+    @routes.get("/coverage/{symbol}", response_model=schemas.Coverage, responses=PROBLEMS)
     async def coverage(symbol: Symbol) -> Response:
         """Give the ranges of trade ids that are held and missing, and how many candles were verified."""
         name = known(symbol, view.symbols())

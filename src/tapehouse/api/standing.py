@@ -1,8 +1,9 @@
 """Where things stand, as messages of the live socket: for who has just come, and for who has fallen behind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tapehouse.api import messages
+from tapehouse.api.context_rows import by_symbol, coins, whole_market
 from tapehouse.api.messages import Subscribe
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.market.events import Trade
@@ -12,6 +13,9 @@ from tapehouse.streaming.view import LiveView
 CANDLES = 500
 TRADES = 60
 """Most rows of one symbol in a snapshot."""
+STORIES = 100
+DAYS = 90
+"""Most stories, and days of the index, that are told at first."""
 
 
 class Standing:
@@ -44,6 +48,18 @@ class Standing:
             if trade is not None:
                 entries.append(messages.price(trade, self._day(symbol)))
         return messages.prices(self._view.sequence, entries)
+
+    def context(self, wanted: Subscribe) -> Iterator[str]:
+        """Tell what is known beside the trades, of the channels that are wanted."""
+        sequence, context = self._view.sequence, self._view.context
+        if "market" in wanted.channels:
+            versions = context.newest("market_data")
+            found = by_symbol(coins(versions).values(), wanted.symbols)
+            yield messages.market(sequence, found, whole_market(versions))
+        if "sentiment" in wanted.channels:
+            yield messages.sentiment(sequence, context.newest("sentiment")[-DAYS:])
+        if "news" in wanted.channels:
+            yield messages.news(sequence, context.newest("news")[-STORIES:])
 
     def _day(self, symbol: str) -> CandleRow | None:
         """Return the day's open candle, which says how far the price has moved today."""

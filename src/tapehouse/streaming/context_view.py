@@ -42,9 +42,9 @@ class ContextView:
 
     def recall(self, lake: Lake) -> None:
         """Remember what the lake holds, where nothing newer is known."""
-        for kind, table in CONTEXT_TABLES.items():
+        for kind in MOST:
             found: list[Version] = []
-            days = lake.dates(table)
+            days = lake.dates(CONTEXT_TABLES[kind])
             # The index of a day is received once: its history lies far back. Coins and stories are told anew each day.
             for day in reversed(days if kind == "sentiment" else days[-RECALLED_DAYS:]):
                 found += stored_versions(lake, kind, pl.col("source") != HISTORY, dates=[day])
@@ -70,11 +70,11 @@ class ContextView:
         """The number of the last change."""
         return self._sequence
 
-    def since(self, sequence: int) -> tuple[list[Version], int]:
-        """Return the changes after a number, oldest first, and how many older ones are no longer held."""
+    def since(self, sequence: int) -> tuple[list[Version], int, int]:
+        """Return the changes after a number, oldest first, the number of the last, and how many are held no longer."""
         with self._lock:
             changes = [version for number, version in self._changes if number > sequence]
-            return changes, self._sequence - sequence - len(changes)
+            return changes, self._sequence, self._sequence - sequence - len(changes)
 
     def newest(self, kind: Kind) -> list[Version]:
         """Return the newest version of each key, by what they are as of."""

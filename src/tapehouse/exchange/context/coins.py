@@ -48,7 +48,8 @@ def coins_of(pairs: Iterable[Pair]) -> list[Coin]:
     coins: dict[str, Coin] = {}
     for pair in pairs:
         other = (pair.base, pair.base.lower(), pair.base.capitalize(), _OTHER_SUPPLY, None)
-        coins.setdefault(pair.base, Coin(*known.get(pair.base, other), pair.symbol))
+        symbol, coin_id, name, supply, most = known.get(pair.base, other)
+        coins.setdefault(symbol, Coin(symbol, coin_id, name, supply, most, pair.symbol))
     return list(coins.values())
 
 

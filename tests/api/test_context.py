@@ -1,0 +1,223 @@
+import json
+import time
+
+import pytest
+from websockets.sync.client import connect
+
+from tapehouse.api.context_queries import ContextQueries
+from tapehouse.catalog import CONTEXT_TABLES
+from tapehouse.market.context import Observation, Version
+from tapehouse.market.windows import DAY, SECOND
+from tapehouse.streaming.context_view import CHANGES_KEPT, MOST, SPARE, ContextView
+from tapehouse.streaming.rows import bronze_context
+
+NOW = time.time_ns() // 1000
+MARKET_FIELDS = {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin", "current_price": "65000.10", "market_cap_rank": 1}
+WITHIN = 10.0
+
+
+def coin(key="bitcoin", *, source="coingecko", at=NOW, known_at=None, **fields) -> Version:
+    told = fields if source != "coingecko" else MARKET_FIELDS | {"id": key} | fields
+    return Version(Observation("market_data", source, key, at, at, told), known_at or at, b"{}")
+
+
+def whole(at=NOW, **fields) -> Version:
+    told = {"total_market_cap": "2400000000000.5", "market_cap_percentage_btc": "56.25"} | fields
+    return Version(Observation("market_data", "coingecko_global", "global", at, at, told), at, b"{}")
+
+
+def index(day: int, value: int, known_at=NOW) -> Version:
+    at = NOW // DAY * DAY - day * DAY
+    key = time.strftime("%Y-%m-%d", time.gmtime(at / SECOND))
+    fields = {"value": value, "value_classification": "Fear"}
+    return Version(Observation("sentiment", "fear_greed", key, at, NOW, fields), known_at, b"{}")
+
+
+def story(key: str, title="Bitcoin climbs", *, at=NOW, known_at=None, tickers=("BTC",), received_at=NOW) -> Version:
+    fields = {"title": title, "link": "https://a.example/1", "summary": "Of it all", "publisher": "A"}
+    told = Observation("news", "rss:a", key, at, received_at, fields | {"tickers": list(tickers), "sentiment": 0.5})
+    return Version(told, known_at or received_at, b"{}")
+
+
+@pytest.fixture
+def commit(market):
+    """Store versions of one kind."""
+    batches = iter(range(100))
+
+    def commit(*versions: Version) -> None:
+        table = CONTEXT_TABLES[versions[0].observation.kind]
+        market.lake.append(table, bronze_context(table, versions), writer="test", batch=next(batches))
+
+    return commit
+
+
+@pytest.fixture
+def publish(market):
+    """Show versions before they are stored."""
+    return lambda *versions: market.view.context.publish(versions)
+
+
+def test_a_coin_is_told_under_its_symbol_with_every_digit_and_its_source_named(publish, api):
+    publish(coin(), whole())
+    answer = api.get("/market")
+    assert '"current_price":65000.10' in answer.text
+    told = answer.json()
+    assert [(row["symbol"], row["key"], row["source"]) for row in told["market"]] == [
+        ("BTCUSDT", "bitcoin", "coingecko")
+    ]
+    assert told["global"]["market_cap_percentage_btc"] == 56.25
+    assert "CoinGecko" in told["attribution"]["text"]
+
+
+def test_of_coins_that_share_a_symbol_the_larger_is_told(publish, api):
+    publish(coin("bridged-bitcoin", market_cap_rank=900), coin("bitcoin"))
+    assert [row["key"] for row in api.get("/market").json()["market"]] == ["bitcoin"]
+
+
+def test_a_price_told_since_takes_the_place_of_the_older_one(publish, api):
+    publish(
+        coin(total_volume="7"), coin(source="coingecko_price", at=NOW + SECOND, current_price="65001", market_cap=None)
+    )
+    latest = api.get("/market/BTCUSDT").json()["latest"]
+    assert (latest["current_price"], latest["total_volume"], latest["name"]) == (65001, 7, "Bitcoin")
+
+
+def test_an_older_price_takes_no_place(publish, api):
+    publish(coin(), coin(source="coingecko_price", at=NOW - SECOND, current_price="1"))
+    assert api.get("/market/BTCUSDT").json()["latest"]["current_price"] == 65000.1
+
+
+def test_what_was_told_of_a_coin_comes_newest_last_from_lake_and_memory(publish, commit, api):
+    commit(coin(at=NOW - 2 * SECOND, current_price="1"), coin("ethereum"), coin(at=NOW - SECOND, current_price="2"))
+    publish(coin(at=NOW - SECOND, current_price="2"), coin(current_price="3"))
+    told = api.get("/market/btcusdt").json()
+    assert (told["count"], [row["current_price"] for row in told["market"]]) == (3, [1, 2, 3])
+    assert [row["current_price"] for row in api.get("/market/BTCUSDT?limit=2").json()["market"]] == [2, 3]
+
+
+def test_a_symbol_whose_coin_was_not_told_has_no_rows_and_an_unknown_one_is_not_there(api):
+    told = api.get("/market/ETHUSDT").json()
+    assert (told["coin"], told["latest"], told["market"]) == (None, None, [])
+    assert api.get("/market/NONE").status_code == 404
+
+
+def test_the_index_comes_by_day_newest_last_and_a_missing_day_stays_missing(publish, api):
+    publish(index(0, 40), index(3, 10), index(1, 30), index(9, 90))
+    told = api.get("/sentiment?days=5").json()
+    assert [row["value"] for row in told["sentiment"]] == [10, 30, 40]
+    assert (told["count"], told["days"]) == (3, 5)
+    assert "alternative.me" in told["attribution"]["text"]
+
+
+def test_a_corrected_value_is_told_and_the_one_before_as_it_was_known(publish, commit, api):
+    commit(index(0, 40, NOW - 60 * SECOND))
+    publish(index(0, 41, NOW))
+    assert [row["value"] for row in api.get("/sentiment").json()["sentiment"]] == [41]
+    before = (NOW - 30 * SECOND) // 1000
+    assert [row["value"] for row in api.get(f"/sentiment?as_of={before}").json()["sentiment"]] == [40]
+
+
+def test_stories_come_by_time_of_publication_and_the_last_ones_when_limited(publish, api):
+    publish(story("b", at=NOW - SECOND), story("c"), story("a", at=NOW - 2 * SECOND))
+    assert [row["key"] for row in api.get("/news").json()["news"]] == ["a", "b", "c"]
+    assert [row["key"] for row in api.get("/news?limit=2").json()["news"]] == ["b", "c"]
+
+
+def test_stories_are_found_by_symbol_by_coin_and_by_words(publish, api):
+    publish(story("btc"), story("eth", "Ether slides", tickers=["ETH"]), story("none", "Nothing of note", tickers=[]))
+    for asked, keys in {
+        "symbol=BTCUSDT": ["btc"],
+        "symbol=eth": ["eth"],
+        "q=OF": ["btc", "eth", "none"],
+        "q=note+nothing": ["none"],
+        "q=bitcoin+slides": [],
+    }.items():
+        assert sorted(row["key"] for row in api.get(f"/news?{asked}").json()["news"]) == keys, asked
+    assert api.get("/news?symbol=NONE").status_code == 404
+
+
+def test_an_edited_headline_is_told_once_and_as_it_was_known(publish, commit, api):
+    commit(story("a", "First words", known_at=NOW - 60 * SECOND))
+    publish(story("a", "Second words", known_at=NOW))
+    assert [row["title"] for row in api.get("/news").json()["news"]] == ["Second words"]
+    before = (NOW - 30 * SECOND) // 1000
+    assert [row["title"] for row in api.get(f"/news?as_of={before}").json()["news"]] == ["First words"]
+    assert [row["title"] for row in api.get("/news?q=first").json()["news"]] == []
+
+
+def test_an_older_version_of_a_story_in_the_lake_is_not_found_by_words_it_no_longer_has(market, commit):
+    commit(story("a", "First words", known_at=NOW - DAY, received_at=NOW - DAY))
+    commit(story("a", "Second words", known_at=NOW))
+    queries = ContextQueries(ContextView(), market.lake)
+    assert queries.news(10, words="first") == []
+    assert len(queries.news(10, words="second")) == 1
+
+
+@pytest.mark.parametrize("asked", ["sentiment?days=0", "sentiment?days=5001", "news?limit=0", f"news?q={'x' * 201}"])
+def test_what_is_beyond_the_limits_is_a_problem(api, asked):
+    answer = api.get(f"/{asked}")
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+def test_what_the_lake_holds_is_there_again_after_a_start(market, commit, serving):
+    commit(index(1, 30), index(0, 40))
+    commit(coin())
+    commit(story("a"))
+    with serving(market):
+        context = market.view.context
+        assert [len(context.newest(kind)) for kind in ("market_data", "sentiment", "news")] == [1, 2, 1]
+
+
+def test_the_memory_keeps_the_newest_when_there_are_more_than_it_holds():
+    context = ContextView()
+    count = int(MOST["news"] * SPARE) + 1
+    context.publish([story(str(number), at=number + 1) for number in range(count)])
+    kept = context.newest("news")
+    assert len(kept) == MOST["news"]
+    assert kept[-1].observation.key == str(count - 1)
+    assert kept[0].observation.key == str(count - MOST["news"])
+
+
+def test_a_reader_that_lags_is_told_how_much_it_missed():
+    context = ContextView()
+    context.publish([story(str(number)) for number in range(CHANGES_KEPT + 5)])
+    changes, last, lost = context.since(0)
+    assert (len(changes), last, lost) == (CHANGES_KEPT, CHANGES_KEPT + 5, 5)
+    assert context.since(last) == ([], last, 0)
+
+
+@pytest.fixture
+def listening(address):
+    """Subscribe to the context of BTCUSDT; gives a function that returns the next message of a kind."""
+    with connect(address.replace("http", "ws") + "/live") as socket:
+        wanted = {"symbols": ["BTCUSDT"], "channels": ["market", "sentiment", "news"]}
+        socket.send(json.dumps({"subscribe": wanted}))
+
+        def next_of(kind: str) -> dict:
+            while (message := json.loads(socket.recv(WITHIN)))["type"] != kind:
+                pass
+            return message
+
+        yield next_of
+
+
+def test_who_subscribes_is_told_what_is_known_and_then_what_changes(publish, listening):
+    assert listening("news")["news"] == []
+    publish(story("a"))
+    assert [row["key"] for row in listening("news")["news"]] == ["a"]
+    publish(index(0, 40))
+    assert listening("sentiment")["sentiment"][0]["value"] == 40
+
+
+def test_a_listener_hears_of_the_coins_of_its_symbols_and_of_the_whole_market(publish, listening):
+    assert listening("market")["market"] == []
+    publish(coin("ethereum", symbol="eth", name="Ethereum"), coin(), whole())
+    told = listening("market")
+    assert [(row["symbol"], row["current_price"]) for row in told["market"]] == [("BTCUSDT", "65000.10")]
+    assert listening("market")["global"]["total_market_cap"] == "2400000000000.5"
+
+
+def test_who_missed_more_than_is_remembered_is_told_where_things_stand(publish, listening):
+    assert listening("news")["news"] == []
+    publish(*(story(f"{number:05}", at=NOW + number) for number in range(CHANGES_KEPT + 5)))
+    assert listening("news")["news"][-1]["key"] == f"{CHANGES_KEPT + 4:05}"
