@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 
 import tapehouse
-from tapehouse.api import health, page, problems, routes
+from tapehouse.api import analytics_routes, context_routes, health, page, problems, routes
+from tapehouse.api.context_queries import ContextQueries
 from tapehouse.api.live import LiveSocket
 from tapehouse.api.queries import Queries
 from tapehouse.api.reads import Reads
@@ -40,7 +41,8 @@ Live data comes over a WebSocket at `/live`. It greets with
 `{"type": "hello", "protocol": 1, "sequence", "symbols", "intervals"}`. Send
 `{"subscribe": {"symbols": ["BTCUSDT"], "interval": "1m", "channels": ["candles", "trades", "prices", "health"]}}`;
 a new subscription replaces the one before. The answer is a `snapshot`; then come `candles`, `trades`, `prices` and
-`health`, each with the sequence number of the state it shows. Decimals are strings there. A client that reads too
+`health`, each with the sequence number of the state it shows. The channels `market`, `sentiment` and `news` tell the
+market's context: first what is known, then what changes. Decimals are strings there. A client that reads too
 slowly gets a `catch_up` in place of what it missed, with `skipped_messages`; one that does not read for 20 s is closed
 with 4008.
 """
@@ -50,6 +52,7 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     """Build the app over what is true now (`view`) and what is stored (`lake`)."""
     reads = Reads()
     queries = Queries(view, lake)
+    view.context.recall(lake)
 
     def report(symbols: Iterable[str]) -> dict[str, object]:
         return health.report(health.take(view, source_status(), time.time_ns() // 1000), symbols)
@@ -64,6 +67,8 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
         lifespan=_running(live, reads),
     )
     app.include_router(routes.build(view, queries, reads, report))
+    app.include_router(analytics_routes.build(view, queries, reads))
+    app.include_router(context_routes.build(view, ContextQueries(view.context, lake), reads))
     app.router.routes.append(WebSocketRoute("/live", live.serve))
     page.register(app)
     problems.register(app)
