@@ -47,6 +47,14 @@ holes_repaired = Counter(
 missing_trades = Gauge("tapehouse_missing_trades", "Trade ids known to exist and not held.", ["symbol"])
 
 # The market's context: upstreams that are polled
+polls = Counter(
+    "tapehouse_polls",
+    "Questions to upstreams, by outcome: answered, not_modified, limited, failed, gone.",
+    ["source", "outcome"],
+)
+last_answer = Gauge(
+    "tapehouse_last_answer_timestamp_seconds", "When an upstream that is polled last answered as it should.", ["source"]
+)
 observations = Counter(
     "tapehouse_observations", "Items that upstreams told, by outcome: new, known.", ["source", "outcome"]
 )
@@ -55,6 +63,23 @@ observations = Counter(
 tape_depth = Gauge("tapehouse_tape_depth", "Messages on the tape that streaming has not read yet.")
 tape_bound = Gauge("tapehouse_tape_bound", "Messages the tape holds at most; then producers wait.")
 tape_waits = Counter("tapehouse_tape_waits", "Times a producer waited because the tape was full.")
+tape_records = Counter("tapehouse_tape_records", "Messages committed to a topic of Kafka.", ["topic"])
+tape_transactions = Counter(
+    "tapehouse_tape_transactions",
+    "Transactions on Kafka by outcome: committed, aborted.",
+    ["outcome"],
+)
+tape_transaction_seconds = Histogram(
+    "tapehouse_tape_transaction_seconds", "Time from the begin of a transaction to its commit.", buckets=_SECONDS
+)
+tape_age = Histogram(
+    "tapehouse_tape_age_seconds",
+    "Time from receipt to commit on Kafka, of the oldest message of a transaction.",
+    buckets=_SECONDS,
+)
+broker_answers = Gauge(
+    "tapehouse_broker_answers", "1 while the broker takes transactions, 0 while it is waited for."
+)
 fold_seconds = Histogram("tapehouse_fold_seconds", "Time to fold one read of the tape into candles.", buckets=_SECONDS)
 
 # The lake

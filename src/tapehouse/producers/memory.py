@@ -1,0 +1,72 @@
+"""What polling remembers over restarts, in one small file a source: when it asked, what it may ask, what has moved.
+
+Not what it holds (`ETag`): an answer that a killed process had received may not be in the lake, so that the first
+question of a process is asked without conditions, and nothing that is still served can be missed.
+"""
+
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from tapehouse.errors import ConfigError
+from tapehouse.producers.allowance import Spent
+
+log = structlog.get_logger(__name__)
+
+
+class Remembered(msgspec.Struct):
+    """One address that is polled. Times are seconds since 1970."""
+
+    asked_at: float = 0.0
+    not_before: float = 0.0
+    failures: int = 0
+    moved_to: str = ""
+    ended: str = ""
+    """Why it is asked no more, empty while it is."""
+
+
+class _Record(msgspec.Struct):
+    polls: dict[str, Remembered] = {}
+    spent: Spent = msgspec.field(default_factory=Spent)
+
+
+class Memory:
+    """The record of one source in the file `path`; an unreadable one is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._record = _decode(path.read_bytes() if path.exists() else b"{}")
+        except OSError as error:
+            raise ConfigError(f"TAPEHOUSE_STATE: {path} cannot be read ({error.strerror})") from error
+
+    @property
+    def spent(self) -> Spent:
+        """What was asked lately."""
+        return self._record.spent
+
+    def of(self, name: str) -> Remembered:
+        """Return what is remembered of a poll, to be changed in place and saved."""
+        return self._record.polls.setdefault(name, Remembered())
+
+    def keep_only(self, names: set[str]) -> None:
+        """Forget polls that are no longer configured."""
+        self._record.polls = {name: known for name, known in self._record.polls.items() if name in names}
+
+    def save(self) -> None:
+        """Write the record, whole or not at all; a disk that refuses costs politeness after a restart, no more."""
+        written = self._path.with_suffix(".new")
+        try:
+            written.write_bytes(msgspec.json.encode(self._record))
+            written.replace(self._path)
+        except OSError as error:
+            log.warning("state_not_saved", file=str(self._path), why=error.strerror)
+
+
+def _decode(record: bytes) -> _Record:
+    try:
+        return msgspec.json.decode(record, type=_Record)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _Record()

@@ -1,0 +1,85 @@
+"""What a polled source says of itself: values for /health, taken at one moment."""
+
+from typing import Literal
+
+import msgspec
+
+PollState = Literal["connecting", "open", "backing_off", "limited", "circuit_open", "ended"]
+"""`connecting`: nothing came yet; `open`: the last question was answered; `backing_off`: it failed and is asked again
+soon; `circuit_open`: it failed too often and is only tried now and then; `limited`: we wait as we were asked to;
+`ended`: it is asked no more."""
+
+
+class PollStatus(msgspec.Struct, frozen=True):
+    """One address that is polled; times are microseconds since 1970 UTC, 0 when it has not happened.
+
+    `fresh_within` is how many seconds old the last good answer may be.
+    """
+
+    name: str
+    state: PollState
+    since: int
+    last_message_at: int
+    next_at: int
+    attempts: int
+    failures: int
+    fresh_within: float
+    fresh: bool
+    last_error: str
+
+    @property
+    def connected(self) -> bool:
+        """Whether what it tells is as new as it should be."""
+        return self.fresh
+
+
+class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
+    """A source as a whole; `requests_a_day` is None where none is set.
+
+    `state` is `connecting`, `connected`, or why it is not: `stale` (no good answer for longer than `fresh_within`),
+    `limited`, `circuit_open`. A source some of whose addresses are stale is connected; `notes` say which are not.
+    """
+
+    name: str
+    state: Literal["connecting", "connected", "stale", "limited", "circuit_open"]
+    connections: tuple[PollStatus, ...]
+    fresh_within: float
+    requests_today: int
+    requests_a_day: int | None
+    last_error: str
+    notes: tuple[str, ...]
+    clock_offset: float | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether anything it tells is as new as it should be."""
+        return self.state == "connected"
+
+
+def source_status(
+    name: str, polls: tuple[PollStatus, ...], *, today: int, a_day: int | None, notes: tuple[str, ...] = ()
+) -> PolledStatus:
+    """Return the status of a source from that of its addresses."""
+    asked = [poll for poll in polls if poll.state != "ended"]
+    worst = max(asked, key=lambda poll: poll.failures, default=None)
+    return PolledStatus(
+        name=name,
+        state=_state(asked),
+        connections=polls,
+        fresh_within=max((poll.fresh_within for poll in asked), default=0.0),
+        requests_today=today,
+        requests_a_day=a_day,
+        last_error=worst.last_error if worst is not None else "",
+        notes=(*notes, *(f"{poll.name}: {poll.last_error}" for poll in polls if poll.state == "ended")),
+    )
+
+
+def _state(polls: list[PollStatus]) -> Literal["connecting", "connected", "stale", "limited", "circuit_open"]:
+    if any(poll.fresh for poll in polls):
+        return "connected"
+    states = {poll.state for poll in polls}
+    if "circuit_open" in states:
+        return "circuit_open"
+    if "limited" in states:
+        return "limited"
+    return "stale" if any(poll.last_message_at or poll.failures for poll in polls) else "connecting"

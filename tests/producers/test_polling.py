@@ -1,0 +1,321 @@
+"""The polite loop: what is asked and when, what reaches the tape, what is remembered; on a clock of the test's own."""
+
+import asyncio
+import heapq
+import itertools
+import json
+from random import Random
+
+import httpx
+import pytest
+
+from tapehouse.producers.fetching import GoneError
+from tapehouse.producers.polled_source import PolledSource
+from tapehouse.producers.polling import Clock, Found
+from tapehouse.tape.local import LocalTape
+
+START = 1_700_006_400  # midnight, UTC
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class Time:
+    """A clock that stands still until everybody sleeps, and then goes on to when the first of them wakes."""
+
+    def __init__(self) -> None:
+        self.now = float(START)
+        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._number = itertools.count()
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: int(self.now * 1e6), self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._number), woken))
+        await woken.wait()
+
+    async def run(self, source: PolledSource, tape: LocalTape, seconds: float, loops: int = 1) -> list:
+        """Let a source run for so long; return the batches that came."""
+        running = asyncio.create_task(source.run(tape))
+        until, batches = self.now + seconds, []
+        while await self._all_asleep(running, loops) and self._sleepers[0][0] <= until:
+            self.now, _, woken = heapq.heappop(self._sleepers)
+            woken.set()
+            batches += tape.read(0)
+        self.now = until
+        running.cancel()
+        await asyncio.wait({running})
+        self._sleepers.clear()
+        await source.close()
+        return batches + tape.read(0)
+
+    async def _all_asleep(self, running: asyncio.Task, loops: int) -> bool:
+        for _ in range(10_000):
+            if running.done() or len(self._sleepers) == loops:
+                return not running.done()
+            await asyncio.sleep(0)
+        pytest.fail("a loop neither asks nor sleeps")
+
+
+class Page:
+    """An upstream with one address, whose whole answer is one frame."""
+
+    source, shape = "coingecko", "market_data"
+
+    def __init__(self, name="page", interval=60.0, fails=None) -> None:
+        self.name, self.interval, self._fails = name, interval, fails
+
+    async def fetch(self, ask) -> Found:
+        answer = await ask(f"http://{self.name}/")
+        if self._fails:
+            raise self._fails
+        return Found() if answer.not_modified else Found([answer.body])
+
+
+class World:
+    """What the network answers, and when it was asked; `answer` may be changed while it runs."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.asked: list[tuple[float, httpx.Request]] = []
+        self.answer = lambda _request: (200, {}, b"{}")
+
+    @property
+    def times(self) -> list[float]:
+        return [at - START for at, _ in self.asked]
+
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self._handle)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((self.time.now, request))
+        answered = self.answer(request)
+        if isinstance(answered, Exception):
+            raise answered
+        status, headers, body = answered
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body))
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def world(time) -> World:
+    return World(time)
+
+
+@pytest.fixture
+def start(tmp_path, time, world):
+    """Make the source of some upstreams: a restart when it is called again."""
+
+    def make(*upstreams, **options) -> PolledSource:
+        return PolledSource(
+            "page",
+            upstreams or (Page(),),
+            tmp_path,
+            clock=time.clock,
+            transport=world.transport(),
+            random=Random(1),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def tape() -> LocalTape:
+    return LocalTape()
+
+
+def state(source) -> str:
+    return source.status().connections[0].state
+
+
+async def test_it_asks_at_its_interval_and_a_little_later_never_sooner(time, world, start, tape):
+    await time.run(start(), tape, HOUR)
+    waits = [later - earlier for earlier, later in itertools.pairwise(world.times)]
+    assert 54 <= len(world.asked) <= 60
+    assert all(60.0 <= wait <= 66.0 for wait in waits)
+    assert len(set(waits)) > 10
+
+
+async def test_what_it_finds_goes_to_the_tape_with_its_source_and_time(time, start, tape):
+    (batch,) = await time.run(start(), tape, 1.0)
+    assert (batch.frames, batch.received_at, batch.shape, batch.symbol) == (
+        [b"{}"], [START * 1_000_000], "market_data", "coingecko",
+    )  # fmt: skip
+
+
+async def test_what_it_holds_is_asked_for_with_its_validators_and_not_told_twice(time, world, start, tape):
+    def answer(request):
+        return (304, {}, b"") if request.headers.get("If-None-Match") == "v1" else (200, {"ETag": "v1"}, b"{}")
+
+    world.answer = answer
+    source = start()
+    batches = await time.run(source, tape, 10 * 60.0)
+    assert len(batches) == 1
+    assert len(world.asked) > 8
+    assert source.status().connected
+
+
+async def test_after_a_restart_it_asks_for_everything_again_for_what_came_may_not_be_stored(time, world, start, tape):
+    world.answer = lambda _request: (200, {"ETag": "v1"}, b"{}")
+    await time.run(start(), tape, 1.0)
+    await time.run(start(), tape, 61.0)
+    assert [request.headers.get("If-None-Match") for _, request in world.asked] == [None, None]
+
+
+async def test_a_process_that_is_started_again_and_again_asks_no_more_than_once_a_minute(time, world, start, tape):
+    for _ in range(100):
+        await time.run(start(Page(interval=HOUR)), tape, 1.0)
+    assert len(world.asked) == 2
+
+
+async def test_a_failing_upstream_is_asked_again_soon_and_then_only_now_and_then(time, world, start, tape):
+    world.answer = lambda _request: (500, {}, b"")
+    source = start()
+    await time.run(source, tape, 10 * HOUR)
+    waits = [later - earlier for earlier, later in itertools.pairwise(world.times)]
+    assert all(2.0 <= wait <= 62.0 for wait in waits[:4])
+    assert all(150.0 <= wait <= 300.0 for wait in waits[5:])
+    assert source.status().state == state(source) == "circuit_open"
+    assert "HTTP 500" in source.status().last_error
+
+
+async def test_a_circuit_closes_with_the_first_good_answer(time, world, start, tape):
+    world.answer = lambda _request: (500, {}, b"") if time.now < START + HOUR else (200, {}, b"{}")
+    source = start()
+    await time.run(source, tape, 2 * HOUR)
+    assert source.status().connected
+    assert source.status().connections[0].failures == 0
+    assert world.times[-1] - world.times[-2] <= 66.0
+
+
+async def test_a_refusal_that_only_a_person_can_mend_is_not_repeated_for_half_an_hour(time, world, start, tape):
+    world.answer = lambda _request: (401, {}, b"")
+    source = start()
+    await time.run(source, tape, 10 * HOUR)
+    assert 10 <= len(world.asked) <= 20
+    assert state(source) == "circuit_open"
+
+
+async def test_retry_after_is_obeyed_over_restarts(time, world, start, tape):
+    world.answer = lambda _request: (429, {"Retry-After": "1000"}, b"")
+    source = start(per_minute=10)
+    await time.run(source, tape, 10.0)
+    assert source.status().state == "limited"
+    world.answer = lambda _request: (200, {}, b"{}")
+    for _ in range(20):
+        await time.run(start(per_minute=10), tape, 70.0)
+    assert world.times[0] == 0.0
+    assert 1000.0 <= world.times[1] <= 1200.0
+
+
+async def test_an_upstream_that_found_it_too_much_is_asked_half_as_much_for_an_hour(time, world, start, tape):
+    answers = itertools.chain([(429, {"Retry-After": "1"}, b"")], itertools.repeat((200, {}, b"{}")))
+    world.answer = lambda _request: next(answers)
+    await time.run(start(Page(interval=1.0), per_minute=10), tape, 2 * HOUR)
+    assert per_minute(world.times, 10 * 60.0) == 5
+    assert per_minute(world.times, 100 * 60.0) == 10
+
+
+def per_minute(times: list[float], at: float) -> int:
+    return max(sum(first <= each < first + 59.9 for each in times) for first in times if at <= first < at + 300)
+
+
+async def test_a_days_questions_are_spread_over_the_day_and_counted_over_restarts(time, world, start, tape):
+    for _ in range(24):
+        await time.run(start(Page(interval=10.0), per_day=100), tape, HOUR)
+    assert 90 <= len(world.asked) <= 100
+    assert max(later - earlier for earlier, later in itertools.pairwise(world.times)) < 0.5 * HOUR
+
+
+async def test_gone_ends_it_for_good_and_the_others_go_on(time, world, start, tape):
+    world.answer = lambda request: (410, {}, b"") if request.url.host == "old" else (200, {}, b"{}")
+    await time.run(start(Page("old"), Page("new")), tape, HOUR, loops=1)
+    source = start(Page("old"), Page("new"))
+    await time.run(source, tape, HOUR)
+    assert sum(request.url.host == "old" for _, request in world.asked) == 1
+    assert source.status().connected
+    assert "gone" in source.status().notes[0]
+
+
+async def test_where_it_moved_for_good_is_asked_from_then_on_and_left_when_that_fails(time, world, start, tape):
+    def answer(request):
+        if request.url.host == "page":
+            return 301, {"Location": "http://elsewhere/"}, b""
+        return (200, {}, b"{}") if time.now < START + HOUR else (404, {}, b"")
+
+    world.answer = answer
+    await time.run(start(), tape, 0.5 * HOUR)
+    await time.run(start(), tape, 0.4 * HOUR)
+    hosts = [request.url.host for _, request in world.asked]
+    assert hosts.count("page") == 1
+    await time.run(start(), tape, 5 * HOUR)
+    assert world.asked[-2][1].url.host == "page"
+
+
+async def test_one_that_is_down_slows_no_other(time, world, start, tape):
+    world.answer = lambda request: httpx.ConnectError("no") if request.url.host == "down" else (200, {}, b"{}")
+    source = start(Page("down"), Page("up"))
+    await time.run(source, tape, HOUR, loops=2)
+    assert 54 <= sum(request.url.host == "up" for _, request in world.asked) <= 61
+    assert [poll.state for poll in source.status().connections] == ["circuit_open", "open"]
+    assert source.status().connected
+
+
+@pytest.mark.parametrize("failure", [ValueError("a fault in a parser"), RecursionError(), GoneError("told so")])
+async def test_an_answer_that_breaks_its_reader_ends_nothing(time, start, tape, failure):
+    source = start(Page("broken", fails=failure), Page("good"))
+    batches = await time.run(source, tape, HOUR, loops=1 if isinstance(failure, GoneError) else 2)
+    assert len(batches) > 50
+
+
+async def test_an_answer_that_cannot_be_cut_is_delivered_whole_and_counts_as_a_failure(time, world, start, tape):
+    class Html(Page):
+        async def fetch(self, ask):
+            answer = await ask("http://page/")
+            return Found([answer.body], problem="not JSON")
+
+    world.answer = lambda _request: (200, {"ETag": "v1"}, b"<html>")
+    source = start(Html())
+    batches = await time.run(source, tape, HOUR)
+    assert {frame for batch in batches for frame in batch.frames} == {b"<html>"}
+    assert source.status().last_error == "not JSON"
+    assert not source.status().connected
+    assert "If-None-Match" not in world.asked[-1][1].headers
+
+
+async def test_what_it_told_goes_stale_and_says_so(time, world, start, tape):
+    source = start()
+    assert source.status().state == "connecting"
+    world.answer = lambda _request: (200, {}, b"{}") if time.now < START + 300 else (500, {}, b"")
+    await time.run(source, tape, 400.0)
+    assert source.status().connected
+    time.now += HOUR
+    assert not source.status().connected
+
+
+@pytest.mark.parametrize("record", [b"", b"no json", b"[]", b'{"polls": 3}', b"\xff"])
+async def test_a_record_that_cannot_be_read_is_begun_anew(time, start, tape, tmp_path, record):
+    (tmp_path / "page.json").write_bytes(record)
+    assert len(await time.run(start(), tape, 1.0)) == 1
+    assert json.loads((tmp_path / "page.json").read_bytes())["spent"]["today"] == 1
+
+
+async def test_what_is_no_longer_configured_is_forgotten(time, start, tape, tmp_path):
+    await time.run(start(Page("a"), Page("b")), tape, 1.0, loops=2)
+    await time.run(start(Page("b")), tape, 100.0)
+    assert list(json.loads((tmp_path / "page.json").read_bytes())["polls"]) == ["b"]
+
+
+async def test_a_clock_that_was_set_back_a_year_does_not_silence_a_source(time, world, start, tape):
+    await time.run(start(per_minute=10, per_day=1000), tape, HOUR)
+    time.now -= 365 * DAY
+    before = len(world.asked)
+    await time.run(start(per_minute=10, per_day=1000), tape, HOUR)
+    assert len(world.asked) - before > 50
