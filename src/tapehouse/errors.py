@@ -34,6 +34,12 @@ class DiscrepancyError(TapehouseError):
     exit_code = 5
 
 
+class TapeError(TapehouseError):
+    """The tape (Kafka) refuses what is asked of it, or another producer has taken over."""
+
+    exit_code = 6
+
+
 class RateLimitedError(UpstreamError):
     """An upstream, or our own budget towards it, takes no more requests for `retry_after` seconds."""
 

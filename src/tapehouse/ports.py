@@ -1,6 +1,6 @@
 """The seams. A seam exists because two implementations stand behind it; its law is in its docstring."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -25,6 +25,29 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     shape: Shape = "stream"
     symbol: str = ""
     binary: tuple[int, ...] = ()
+
+
+class Routed(msgspec.Struct, frozen=True, gc=False):
+    """A frame and the topic it belongs on; with a `reason`, one that is refused and would have belonged there.
+
+    `ids` are the first and last id of the trades it tells of, None where it tells of none; `told_to` is an id up to
+    which the exchange says it has numbered trades, -1 where it does not say. `traded_at` is the time of those trades,
+    or the end of the window that told (microseconds UTC).
+    """
+
+    topic: str
+    frame: bytes
+    received_at: int
+    symbol: str = ""
+    ids: tuple[int, int] | None = None
+    traded_at: int = 0
+    told_to: int = -1
+    reason: str = ""
+    binary: bool = False
+
+
+Route = Callable[[Batch], Iterable[Routed]]
+"""Tells of every frame of a batch where it belongs; nothing raises."""
 
 
 class Hole(msgspec.Struct, frozen=True, order=True):

@@ -5,6 +5,14 @@ from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]
 """First and last id, both included."""
+JUMP_ALLOWANCE = 10_000_000
+JUMP_PER_SECOND = 1_000_000
+"""An id further ahead than this, and this many for each second since the last trade, cannot be true."""
+
+
+def could_follow(last: int, trade_id: int, seconds: int) -> bool:
+    """Tell whether an id can be true so many seconds of trade time after `last` (-1 where there is none)."""
+    return last < 0 or trade_id <= last + JUMP_ALLOWANCE + JUMP_PER_SECOND * seconds
 
 
 class Ranges:

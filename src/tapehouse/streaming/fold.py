@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 
 import msgspec
@@ -11,7 +11,7 @@ import polars as pl
 from tapehouse import telemetry
 from tapehouse.market.candles import Candle, as_candles, merge, reduce_frame, to_candles
 from tapehouse.market.context import Version
-from tapehouse.market.coverage import Range, Ranges
+from tapehouse.market.coverage import JUMP_ALLOWANCE, Range, Ranges, could_follow
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import Ledger
 from tapehouse.market.windows import SECOND, opened_at
@@ -27,9 +27,6 @@ FEW = 400
 """Up to so many trades are folded one by one; more are folded as columns."""
 MANY = 50_000
 """About so many messages become columns at once: enough to be cheap, few enough to need little memory."""
-JUMP_ALLOWANCE = 10_000_000
-JUMP_PER_SECOND = 1_000_000
-"""An id further ahead than this, and this many for each second since the last trade, cannot be true."""
 
 QuantityHeld = Callable[[str, int, int], int]
 """The summed quantity (units) of the held trades of a symbol with ids in first..last."""
@@ -192,9 +189,7 @@ class Fold:
                 candles[key] = merge(candles[key], candle) if key in candles else candle
                 self._note_trade(taken, folded)
         for (symbol, opened), candle in candles.items():
-            if self._ledgers[symbol].lacks(opened):
-                self._recall(symbol, opened)
-            self._ledgers[symbol].add(opened, candle)
+            self.add(symbol, opened, candle)
 
     def _refusal(self, trade: Trade, ledger: Ledger | None) -> str:
         """Say why a trade cannot be taken, "" when it can."""
@@ -202,7 +197,7 @@ class Fold:
             return "a symbol that was not asked for"
         last = ledger.coverage.last
         seconds = max(trade.traded_at - self.last_traded_at.get(trade.symbol, trade.traded_at), 0) // SECOND
-        if last >= 0 and trade.last_trade_id > last + JUMP_ALLOWANCE + JUMP_PER_SECOND * seconds:
+        if not could_follow(last, trade.last_trade_id, seconds):
             return f"a trade id that jumps from {last} to {trade.last_trade_id} in {seconds} s"
         return ""
 
@@ -266,10 +261,8 @@ class Fold:
         irregular = []
         for symbol, first, last, different, rows in runs.iter_rows():
             whole = different == rows == last - first + 1
-            if whole and self._holds_run(symbol, first, last, columns, folded):
-                folded.held[symbol].add(first, last)
-                accepted(symbol).inc(rows)
-            else:
+            edges = partial(_edges, columns, symbol, first, last)
+            if not (whole and self.hold_run(symbol, first, last, edges, folded)):
                 irregular.append(symbol)
         if not irregular:
             return columns
@@ -279,21 +272,24 @@ class Fold:
             parts.append(self._fresh_of_symbol(str(symbol), rows, folded))
         return pl.concat(parts)
 
-    def _holds_run(self, symbol: str, first: int, last: int, columns: pl.DataFrame, folded: Folded) -> bool:
-        """Hold a run of ids that is wholly new and plausible; False, and nothing held, when it is not."""
+    def hold_run(self, symbol: str, first: int, last: int, edges: Callable[[], dict[int, int]], folded: Folded) -> bool:
+        """Hold a run of ids that is wholly new and plausible; False, and nothing held, when it is not.
+
+        `edges` gives the trade times of its first and its last id.
+        """
         ledger = self._ledgers[symbol]
         if not ledger.coverage.follows(first):
             if ledger.coverage.held.missing(first, last) != [(first, last)]:
                 return False
             if 0 <= ledger.coverage.last < last - JUMP_ALLOWANCE:
                 return False
-            edges = columns.filter(pl.col("symbol") == symbol, pl.col("first_trade_id").is_in([first, last]))
-            times = dict(edges.select("first_trade_id", "traded_at").iter_rows())
             known = self.last.get(symbol)
             if known is not None:
                 folded.times.setdefault((symbol, known.last_trade_id), known.traded_at)
-            folded.times |= {(symbol, trade_id): traded_at for trade_id, traded_at in times.items()}
+            folded.times |= {(symbol, trade_id): traded_at for trade_id, traded_at in edges().items()}
         ledger.coverage.held.add(first, last)
+        folded.held[symbol].add(first, last)
+        accepted(symbol).inc(last - first + 1)
         return True
 
     def _fresh_of_symbol(self, symbol: str, rows: pl.DataFrame, folded: Folded) -> pl.DataFrame:
@@ -324,7 +320,7 @@ class Fold:
         if last < 0 or trade_id <= last + JUMP_ALLOWANCE:
             return False
         seconds = max(traded_at - self.last_traded_at.get(ledger.symbol, traded_at), 0) // SECOND
-        return trade_id > last + JUMP_ALLOWANCE + JUMP_PER_SECOND * seconds
+        return not could_follow(last, trade_id, seconds)
 
     def _candles_of(self, columns: pl.DataFrame) -> None:
         trades = columns.lazy().with_columns(minute=minute_of())
@@ -332,17 +328,32 @@ class Fold:
         for (symbol, opened), candle in zip(
             reduced.select("symbol", "minute").iter_rows(), to_candles(reduced), strict=True
         ):
-            if self._ledgers[symbol].lacks(opened):
-                self._recall(symbol, opened)
-            self._ledgers[symbol].add(opened, candle)
+            self.add(symbol, opened, candle)
 
     def _note(self, columns: pl.DataFrame) -> None:
         newest = columns.group_by("symbol").agg(pl.all().max_by("last_trade_id"))
         for trade in to_trades(newest):
-            known = self.last.get(trade.symbol)
-            if known is None or trade.last_trade_id > known.last_trade_id:
-                self.last[trade.symbol] = trade
-                self.last_traded_at[trade.symbol] = trade.traded_at
+            self.note(trade)
+
+    # Reduced by whoever calls
+
+    def add(self, symbol: str, opened: int, candle: Candle) -> None:
+        """Merge trades whose ids were just held into their 1m window."""
+        if self._ledgers[symbol].lacks(opened):
+            self._recall(symbol, opened)
+        self._ledgers[symbol].add(opened, candle)
+
+    def note(self, trade: Trade) -> None:
+        """Remember a trade that was just held, when it is the newest of its symbol."""
+        known = self.last.get(trade.symbol)
+        if known is None or trade.last_trade_id > known.last_trade_id:
+            self.last[trade.symbol] = trade
+            self.last_traded_at[trade.symbol] = trade.traded_at
+
+
+def _edges(columns: pl.DataFrame, symbol: str, first: int, last: int) -> dict[int, int]:
+    rows = columns.filter(pl.col("symbol") == symbol, pl.col("first_trade_id").is_in([first, last]))
+    return dict(rows.select("first_trade_id", "traded_at").iter_rows())
 
 
 def _gathered(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

@@ -25,8 +25,11 @@ class LocalTape:
     tape is taken when the tape is empty, so that nothing can wait for ever.
     """
 
-    def __init__(self, *, most_frames: int = MOST_FRAMES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, *, most_frames: int = MOST_FRAMES, most_bytes: int = MOST_BYTES, read_frames: int = READ_FRAMES
+    ) -> None:
         self._most_frames = most_frames
+        self._read_frames = read_frames
         self._most_bytes = most_bytes
         self._batches: deque[Batch] = deque()
         self._frames = 0
@@ -70,7 +73,7 @@ class LocalTape:
         with self._filled:
             if not self._batches and not self._closed:
                 self._filled.wait(timeout)
-            while self._batches and frames < READ_FRAMES:
+            while self._batches and frames < self._read_frames:
                 batch = self._batches.popleft()
                 taken.append(batch)
                 frames += len(batch.frames)

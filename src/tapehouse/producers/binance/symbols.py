@@ -1,6 +1,6 @@
 """Which symbols to follow: those named, and every trading pair that fits a pattern such as `*USDT`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tapehouse.producers.binance.rest import ExchangeInfo
 
@@ -13,6 +13,16 @@ def named(wanted: Sequence[str]) -> tuple[str, ...]:
 def patterns(wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the patterns, each `*` and an ending."""
     return tuple(symbol for symbol in wanted if symbol.startswith("*"))
+
+
+def asked_for(wanted: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a symbol that is heard of is one of those named, or can fit a pattern."""
+    names, endings = frozenset(named(wanted)), tuple(pattern.removeprefix("*") for pattern in patterns(wanted))
+
+    def asked(symbol: str) -> bool:
+        return symbol in names or (symbol.endswith(endings) and symbol.isalnum() and symbol.isupper())
+
+    return asked
 
 
 def fitting(wanted: Sequence[str], exchange: ExchangeInfo) -> tuple[str, ...]:

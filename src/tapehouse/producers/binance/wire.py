@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from tapehouse import catalog
 from tapehouse.market.candles import Candle
 from tapehouse.market.events import Kline, TakerSide, Trade
 from tapehouse.market.fixed_point import sum_to_units, to_units
 from tapehouse.market.windows import DAY, INTERVALS, opened_at
 
-TRADES_TOPIC = "crypto-prices"
-KLINES_TOPIC = "klines"
+TRADES_TOPIC = catalog.TRADES_TOPIC
+KLINES_TOPIC = catalog.KLINES_TOPIC
 MICROSECONDS_FROM = 10**14
 """Times below are milliseconds (until the year 5138), times above microseconds (since 1973)."""
 EARLIEST = 1_230_768_000_000_000

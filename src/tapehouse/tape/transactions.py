@@ -1,0 +1,149 @@
+"""A transactional producer of Kafka through all its faults: what is handed to `commit` is on the topics once.
+
+Trouble that passes is waited for; a transaction that has to be aborted is tried again. A producer that the brokers
+take no more from (fenced, or timed out while they were away) is over, and another life has to begin.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from tapehouse import telemetry
+from tapehouse.errors import TapeError
+from tapehouse.settings import Settings
+from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, client_configuration, error_of
+
+TRY_FOR = 1.0
+"""Seconds a call waits for the brokers before it looks whether we are to stop."""
+TIMES_OUT_AFTER = 60
+"""Seconds after which the brokers abort a transaction whose producer is gone: so long its readers may stand still."""
+
+log = structlog.get_logger(__name__)
+
+
+class SessionOverError(Exception):
+    """The brokers take nothing more from this producer; whether it wrote its last transaction is not known."""
+
+
+class GaveUpError(Exception):
+    """We are to stop, and the brokers are away."""
+
+
+class Message(NamedTuple):
+    """What `Producer.produce` takes; `timestamp` in milliseconds, 0 for now."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, str | bytes | None]]
+    timestamp: int
+
+
+class Session:
+    """One life of a transactional producer; `may_wait` says whether to go on waiting for the brokers."""
+
+    def __init__(
+        self, settings: Settings, transactional_id: str, broker: BrokerState, may_wait: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._may_wait = may_wait
+        self._producer = Producer(
+            {
+                **client_configuration(settings, broker),
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": TIMES_OUT_AFTER * 1000,
+                "compression.type": "lz4",
+                "linger.ms": 5,
+                "message.max.bytes": LARGEST_RECORD,
+                "queue.buffering.max.kbytes": 131_072,
+                "partitioner": "murmur2_random",  # as Java's producers do
+                "delivery.report.only.error": True,
+            }
+        )
+
+    def begin(self, topics: Iterable[str]) -> None:
+        """Wait for the brokers, look whether the topics are there, and become the one producer of our id."""
+        self._check_topics(topics)
+        try:
+            self._until_answered(self._producer.init_transactions)
+        except KafkaException as exception:
+            raise self._over(error_of(exception)) from exception
+
+    def commit(self, messages: Sequence[Message]) -> None:
+        """Write the messages as one transaction, however often that has to be tried.
+
+        Raise SessionOverError, GaveUpError, or TapeError where trying again is no use.
+        """
+        while True:
+            try:
+                with telemetry.tape_transaction_seconds.time():
+                    self._write(messages)
+            except KafkaException as exception:
+                self._abort(error_of(exception), {message.topic for message in messages})
+            else:
+                telemetry.tape_transactions.labels("committed").inc()
+                return
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        produce = self._producer.produce
+        self._producer.begin_transaction()
+        for topic, key, value, headers, timestamp in messages:
+            while True:
+                try:
+                    produce(topic, value, key, timestamp=timestamp, headers=headers)
+                except BufferError:
+                    self._wait("its buffer is full")
+                else:
+                    break
+        self._until_answered(self._producer.commit_transaction)
+
+    def _abort(self, error: KafkaError, topics: Iterable[str]) -> None:
+        telemetry.tape_transactions.labels("aborted").inc()
+        log.warning("transaction_aborted", why=error.str(), code=error.name())
+        if error.fatal() or not error.txn_requires_abort():
+            raise self._over(error)
+        try:
+            self._until_answered(self._producer.abort_transaction)
+        except KafkaException as exception:
+            raise self._over(error_of(exception)) from exception
+        self._check_topics(topics)
+
+    def _over(self, error: KafkaError) -> Exception:
+        self._broker.on_error(error)
+        if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError._INVALID_ARG}:  # noqa: SLF001  # the library's name
+            return TapeError(f"The broker at {self._settings.kafka_bootstrap} refused a message: {error.str()}.")
+        return SessionOverError(f"{error.str()} ({error.name()})")
+
+    def _check_topics(self, topics: Iterable[str]) -> None:
+        present: set[str] = set()
+
+        def ask(timeout: float) -> None:
+            present.update(self._producer.list_topics(timeout=timeout).topics)
+
+        self._until_answered(ask, also={KafkaError._TRANSPORT, KafkaError._TIMED_OUT})  # noqa: SLF001  # the library's names
+        check_topics(present, topics, self._settings)
+
+    def _until_answered(self, call: Callable[[float], None], also: Iterable[int] = ()) -> None:
+        """Call until the brokers answer; raise what waiting does not mend."""
+        passing = frozenset(also)
+        while True:
+            try:
+                call(TRY_FOR)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if not error.retriable() and error.code() not in passing:
+                    raise
+                self._wait(error.str())
+            else:
+                self._broker.answered()
+                return
+
+    def _wait(self, why: str) -> None:
+        self._broker.lost(why)
+        self._producer.poll(0.05)
+        self._broker.check()
+        if not self._may_wait():
+            raise GaveUpError(why)

@@ -1,0 +1,227 @@
+"""The tape on Kafka as a producer sees it: batches wait their turn, and go out in transactions with its position.
+
+The event loop appends; one thread routes, drops what is on the topics already, and commits. While no broker answers,
+what was appended waits, up to the tape's bound; then whoever appends waits, and the socket is not read. What is missed
+that way the ids show, and the repair brings it.
+"""
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+import structlog
+
+from tapehouse import telemetry
+from tapehouse.catalog import DEAD_LETTERS, KLINES_TOPIC, POSITIONS, TRADES_TOPIC
+from tapehouse.errors import TapeError
+from tapehouse.ports import Batch, Hole, Route, Routed
+from tapehouse.settings import Settings
+from tapehouse.tape.codec import headers_of, key_of
+from tapehouse.tape.kafka import BrokerState
+from tapehouse.tape.local import MOST_FRAMES, LocalTape
+from tapehouse.tape.positions import Positions, position_key, read_positions
+from tapehouse.tape.reader import newest_by_key
+from tapehouse.tape.transactions import GaveUpError, Message, Session, SessionOverError
+
+TOPICS_WRITTEN = (TRADES_TOPIC, KLINES_TOPIC, DEAD_LETTERS, POSITIONS)
+TRANSACTION_FRAMES = 10_000
+"""About so many frames go into one transaction."""
+WAKE_EVERY = 0.1
+PACE = 0.05
+"""Least seconds from one transaction to the next: a commit takes 5 to 10 ms, however little is in it."""
+GIVE_UP_AFTER = 4.0
+"""Seconds after we are told to stop in which the brokers may still come back."""
+
+log = structlog.get_logger(__name__)
+
+
+class FencedError(TapeError):
+    """Another producer with our transactional id has taken over."""
+
+
+class WriterStatus(msgspec.Struct, frozen=True):
+    """What the writer says of itself for /health; times in microseconds since 1970 UTC, 0 when it has not happened."""
+
+    waiting: int
+    bound: int
+    committed_at: int
+    records: int
+    broker_error: str
+    broker_error_since: int
+
+
+class KafkaTapeWriter:
+    """`append` belongs to the event loop, `write_forever` to a thread of its own; a tape that is closed takes no more.
+
+    `producer_id` names this producer to the brokers: of two with one name the younger goes on, and the elder stops with
+    FencedError. `topics` are those the route leads to.
+    """
+
+    def __init__(self, settings: Settings, producer_id: str, route: Route, *, most_frames: int = MOST_FRAMES) -> None:
+        self.broker = BrokerState(settings.kafka_bootstrap)
+        self._settings = settings
+        self._id = producer_id
+        self._route = route
+        self._bound = most_frames
+        self._buffer = LocalTape(most_frames=most_frames, read_frames=TRANSACTION_FRAMES)
+        self._token = uuid.uuid4().bytes
+        self._elder: bytes | None = None
+        self._positions = Positions()
+        self._holes: dict[str, list[Hole]] = {}
+        self._committed_at = 0
+        self._records = 0
+        self._stopping = threading.Event()
+        self._give_up_at = 0.0
+
+    async def append(self, batch: Batch) -> None:
+        """Add a batch to what goes out next; wait while the tape is full. Raise TapeClosedError once it is closed."""
+        await self._buffer.append(batch)
+
+    def close(self) -> None:
+        """Take no more batches; what was appended still goes out."""
+        self._buffer.close()
+
+    def holes(self) -> list[Hole]:
+        """Return the trades that are known to exist and are not on the topic; from any thread."""
+        return [hole for holes in list(self._holes.values()) for hole in holes]
+
+    def status(self) -> WriterStatus:
+        """Return the state of everything, now; from any thread."""
+        return WriterStatus(
+            waiting=self._buffer.frames,
+            bound=self._bound,
+            committed_at=self._committed_at,
+            records=self._records,
+            broker_error=self.broker.error,
+            broker_error_since=int(self.broker.since * 1e6) if self.broker.error else 0,
+        )
+
+    def write_forever(self, stopping: threading.Event) -> None:
+        """Commit what is appended until told to stop; then the rest, if a broker answers in time.
+
+        Raise FencedError, ConfigError for a missing topic, TapeError where the brokers refuse.
+        """
+        self._stopping = stopping
+        try:
+            session = self._begin()
+            while not stopping.is_set():
+                batches = self._buffer.read(WAKE_EVERY)
+                began = time.monotonic()
+                if batches:
+                    session = self._write(session, batches)
+                    stopping.wait(max(0.0, PACE - (time.monotonic() - began)))
+            while batches := self._buffer.read(0):
+                session = self._write(session, batches)
+        except GaveUpError as error:
+            log.warning("left_uncommitted", why=str(error), what_to_do="the next start fetches it by its ids")
+
+    def _may_wait(self) -> bool:
+        if not self._stopping.is_set():
+            return True
+        self._give_up_at = self._give_up_at or time.monotonic() + GIVE_UP_AFTER
+        return time.monotonic() < self._give_up_at
+
+    # One life of the producer
+
+    def _begin(self) -> Session:
+        """Become the one producer of our name and recall what is on the topics."""
+        while True:
+            session = Session(self._settings, self._id, self.broker, self._may_wait)
+            try:
+                session.begin(TOPICS_WRITTEN)
+                stored = self._stored()
+                self._positions = read_positions(stored)
+                self._elder = stored.get(self._owner_key)
+                session.commit([Message(POSITIONS, self._owner_key, self._token, [], 0)])
+            except SessionOverError as over:
+                self._check_fence(over)
+            else:
+                self._show_holes(self._positions)
+                log.info("producer_ready", producer=self._id, symbols=len(self._positions))
+                return session
+
+    def _check_fence(self, over: SessionOverError) -> None:
+        """Raise FencedError when another producer took our name: the brokers also end one that was away too long."""
+        owner = self._stored().get(self._owner_key)
+        if owner not in {self._token, self._elder}:
+            raise FencedError(
+                f"Another producer {self._id} has taken over at {self._settings.kafka_bootstrap} ({over}); "
+                "this one stops. Only one is needed for the same symbols."
+            )
+        log.warning("producer_begins_anew", producer=self._id, why=str(over))
+
+    def _stored(self) -> dict[bytes, bytes]:
+        return newest_by_key(self._settings, POSITIONS, self.broker, self._may_wait)
+
+    @property
+    def _owner_key(self) -> bytes:
+        return f"owner:{self._id}".encode()
+
+    # Transactions
+
+    def _write(self, session: Session, batches: Sequence[Batch]) -> Session:
+        """Commit the batches and the position they lead to; return the session to go on with."""
+        while True:
+            taken = list(self._taken(batches))
+            messages = [self._message(batch, routed) for batch, routed in taken]
+            symbols = {routed.symbol for _, routed in taken if routed.ids is not None and not routed.reason}
+            positions = [
+                Message(POSITIONS, position_key(symbol), self._positions[symbol].to_json(), [], 0)
+                for symbol in sorted(symbols)
+            ]
+            try:
+                if messages:
+                    session.commit([*messages, *positions])
+            except SessionOverError as over:
+                self._check_fence(over)
+                session = self._begin()
+            else:
+                self._note([routed for _, routed in taken], messages)
+                return session
+
+    def _taken(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Routed]]:
+        for batch in batches:
+            for routed in self._route(batch):
+                new = self._positions.take(routed)
+                if new is not None:
+                    yield batch, new
+
+    def _message(self, batch: Batch, routed: Routed) -> Message:
+        refusal = (routed.reason, routed.topic) if routed.reason else None
+        headers = headers_of(
+            batch.shape, routed.received_at, symbol=batch.symbol, binary=routed.binary, refusal=refusal
+        )
+        return Message(
+            DEAD_LETTERS if refusal else routed.topic,
+            key_of(routed.symbol) if routed.symbol else None,
+            routed.frame,
+            headers,
+            routed.received_at // 1000,
+        )
+
+    def _note(self, taken: Sequence[Routed], messages: Sequence[Message]) -> None:
+        """Tell what was committed."""
+        self._show_holes({routed.symbol for routed in taken if routed.symbol in self._positions})
+        if not messages:
+            return
+        self._committed_at = time.time_ns() // 1000
+        self._records += len(messages)
+        oldest = min(routed.received_at for routed in taken)
+        telemetry.tape_age.observe(max(0, self._committed_at - oldest) / 1e6)
+        for topic, count in Counter(message.topic for message in messages).items():
+            telemetry.tape_records.labels(topic).inc(count)
+        accepted: Counter[str] = Counter()
+        for routed in taken:
+            if routed.ids is not None and not routed.reason:
+                accepted[routed.symbol] += routed.ids[1] - routed.ids[0] + 1
+        for symbol, count in accepted.items():
+            telemetry.trades_accepted.labels(symbol).inc(count)
+
+    def _show_holes(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            self._holes[symbol] = self._positions[symbol].holes()
+            missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in self._holes[symbol])
+            telemetry.missing_trades.labels(symbol).set(missing)
