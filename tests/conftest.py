@@ -1,10 +1,15 @@
 """For every test: where the recorded market data lies, and how examples are searched for."""
 
 import os
+import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.append(str(Path(__file__).parents[1] / "deploy" / "local"))  # programs of the repository, not a package
 
 settings.register_profile(
     "tapehouse",
@@ -31,3 +36,25 @@ def recordings() -> Path:
             pytest.fail(absent)
         pytest.skip(absent)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """An S3 server that many tests share, each below a prefix of its own: `.endpoint`, `.bucket`, `.environment`."""
+    import servers
+
+    with servers.ObjectStore(tmp_path_factory.mktemp("object-store")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket_root(object_store) -> str:
+    """A root of the test's own in a bucket; its name is as awkward as a person's may be."""
+    return f"s3://{object_store.bucket}/a lake é/{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def bucket_options(object_store) -> dict[str, str]:
+    """How that bucket is reached, as DeltaLake takes it."""
+    told = {name.lower(): value for name, value in object_store.environment.items()}
+    return {**told, "aws_virtual_hosted_style_request": "false"}

@@ -3,7 +3,7 @@
 import importlib.util
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
+from pathlib import PurePosixPath
 from threading import Thread
 
 import duckdb
@@ -39,14 +39,18 @@ def trades(first: int, count: int, start: datetime = START) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=dict(TABLES[TRADES].schema))
 
 
-@pytest.fixture(params=["folder"])
-def root(request, tmp_path):
-    return {"folder": str(tmp_path / "lake")}[request.param]
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def open_lake(request, tmp_path):
+    """Opens the one lake of the test, each time anew."""
+    if request.param == "folder":
+        return lambda **others: DeltaLake(str(tmp_path / "lake"), **others)
+    root, options = request.getfixturevalue("bucket_root"), request.getfixturevalue("bucket_options")
+    return lambda **others: DeltaLake(root, storage_options=options, **others)
 
 
 @pytest.fixture
-def lake(root):
-    lake = DeltaLake(root)
+def lake(open_lake):
+    lake = open_lake()
     lake.create()
     return lake
 
@@ -76,17 +80,17 @@ def test_writers_and_tables_count_their_batches_apart(lake):
     assert (lake.last_batch(TRADES, "nobody"), lake.last_batch(CANDLES, "engine")) == (-1, -1)
 
 
-def test_a_second_opening_of_the_lake_sees_every_commit_and_refuses_its_batches(lake, root):
-    other = DeltaLake(root)
+def test_a_second_opening_of_the_lake_sees_every_commit_and_refuses_its_batches(lake, open_lake):
+    other = open_lake()
     assert other.last_batch(TRADES, "engine") == -1
     lake.append(TRADES, trades(1, 5), writer="engine", batch=0)
     assert trades(1, 5).equals(rows(other))
     assert other.append(TRADES, trades(1, 5), writer="engine", batch=0) is False
 
 
-def test_a_batch_committed_by_another_in_between_is_not_committed_again(lake, root):
+def test_a_batch_committed_by_another_in_between_is_not_committed_again(lake, open_lake):
     lake.append(TRADES, trades(1, 5), writer="engine", batch=0)
-    other = DeltaLake(root)
+    other = open_lake()
     other.append(TRADES, trades(6, 5), writer="engine", batch=1)
     assert lake.append(TRADES, trades(6, 5), writer="engine", batch=1) is False
     assert lake.append(TRADES, trades(11, 5), writer="engine", batch=2) is True
@@ -141,10 +145,10 @@ def test_appends_of_several_threads_are_all_there_once(lake):
     assert expected == rows(lake)["first_trade_id"].to_list()
 
 
-def test_creating_again_changes_nothing(lake, root):
+def test_creating_again_changes_nothing(lake, open_lake):
     lake.append(TRADES, trades(1, 3), writer="engine", batch=0)
     lake.create()
-    DeltaLake(root).create()
+    open_lake().create()
     assert trades(1, 3).equals(rows(lake))
 
 
@@ -153,17 +157,25 @@ def warehouse():
     connection = duckdb.connect()
     connection.execute("SET autoinstall_known_extensions=false")
     connection.execute("SET TimeZone='UTC'")
-    folder = importlib.util.find_spec("duckdb_extension_delta").submodule_search_locations[0]
-    connection.execute(f"LOAD '{folder}/extensions/v{duckdb.__version__}/delta.duckdb_extension'")
+    for name in ("httpfs", "delta"):
+        folder = importlib.util.find_spec(f"duckdb_extension_{name}").submodule_search_locations[0]
+        connection.execute(f"LOAD '{folder}/extensions/v{duckdb.__version__}/{name}.duckdb_extension'")
     yield connection
     connection.close()
 
 
-def test_duckdb_reads_decimals_times_and_days_exactly(lake, root, warehouse):
+def test_duckdb_reads_decimals_times_and_days_exactly(lake, warehouse):
     lake.append(TRADES, trades(1, 2), writer="engine", batch=0)
+    if not lake.is_local:
+        told = lake.storage_options
+        warehouse.execute(
+            f"CREATE SECRET (TYPE s3, KEY_ID '{told['aws_access_key_id']}', SECRET '{told['aws_secret_access_key']}', "
+            f"REGION '{told['aws_region']}', ENDPOINT '{told['aws_endpoint_url'].removeprefix('http://')}', "
+            "USE_SSL false, URL_STYLE 'path')"
+        )
     found = warehouse.execute(
         "select price, typeof(price), strftime(traded_at, '%Y-%m-%dT%H:%M:%S.%f'), typeof(traded_at), date, payload "
-        f"from delta_scan('{root}/{TRADES}') order by first_trade_id"
+        f"from delta_scan('{lake.address(TRADES)}') order by first_trade_id"
     ).fetchall()
     kinds = ("DECIMAL(38,8)", "TIMESTAMP WITH TIME ZONE")
     payload = b'{"e":"trade","p":"\xff"}'
@@ -174,10 +186,30 @@ def test_duckdb_reads_decimals_times_and_days_exactly(lake, root, warehouse):
     ]
 
 
-def test_partitions_are_folders_named_for_their_day(lake, root):
+def test_partitions_are_folders_named_for_their_day(lake):
     lake.append(TRADES, trades(1, 2), writer="engine", batch=0)
-    folders = {path.name for path in (Path(root) / TRADES).iterdir()}
-    assert folders == {"_delta_log", "date=2024-08-08", "date=2024-08-09"}
+    folders = [PurePosixPath(path).relative_to(lake.address(TRADES)).parts[0] for path in lake.files(TRADES)]
+    assert sorted(folders) == ["date=2024-08-08", "date=2024-08-09"]
+
+
+@pytest.mark.parametrize(("table", "writer"), [(TRADES, "stream"), (TRADES, None), (CANDLES, None)])
+def test_who_is_not_a_tables_writer_may_neither_append_nor_keep_it(lake, open_lake, table, writer):
+    other = open_lake(writer=writer)
+    with pytest.raises(LakeError, match=f"{table} is written by .* a table has one writer"):
+        other.append(table, pl.DataFrame(schema=dict(TABLES[table].schema)), writer="engine", batch=0)
+    with pytest.raises(LakeError, match="one writer"), other.writing(table):
+        pass
+    assert lake.last_batch(table, "engine") == -1
+
+
+def test_to_a_reader_a_table_not_made_yet_is_empty_and_then_there(open_lake):
+    reader = open_lake(writer=None)
+    assert reader.scan(TRADES).collect().height == 0
+    assert (reader.dates(TRADES), reader.last_batch(TRADES, "engine")) == ([], -1)
+    lake = open_lake()
+    lake.create()
+    lake.append(TRADES, trades(1, 3), writer="engine", batch=0)
+    assert trades(1, 3).equals(rows(reader))
 
 
 def test_a_range_of_coverage_keeps_its_columns(lake):
