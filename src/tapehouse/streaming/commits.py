@@ -38,6 +38,9 @@ from tapehouse.streaming.rows import (
 
 WRITER = "embedded"
 
+Append = Callable[[str, pl.DataFrame], None]
+"""Takes rows to a table."""
+
 
 class Unit(msgspec.Struct):
     """Rows that are committed one table after the other; a crash in between is mended by recovery."""
@@ -130,33 +133,8 @@ class Committer:
             self.committed_at = self._now()
             oldest: int = trades["received_at"].min()  # type: ignore[assignment]  # a column of integers, not empty
             telemetry.commit_age.observe(max(self.committed_at - oldest, 0) / 1e6)
-        self._commit_rest_of_bronze(unit)
-        if unit.candles:
-            self._append(CANDLES, silver_candles(unit.candles))
-            for row in unit.candles:
-                telemetry.candles_written.labels(row.interval, row.state).inc()
-                if row.revision > 1:
-                    telemetry.candle_revisions.labels(row.interval).inc()
-        if unit.discrepancies:
-            self._append(DISCREPANCIES, silver_discrepancies(unit.discrepancies))
-        if unit.coverage:
-            self._append(COVERAGE, silver_coverage(unit.coverage, unit.known_at))
-
-    def _commit_rest_of_bronze(self, unit: Unit) -> None:
-        klines = [kline for part in unit.parts for kline in part.klines]
-        rejected = [refused for part in unit.parts for refused in part.rejected]
-        other = [event for part in unit.parts for event in part.other]
-        versions = [version for part in unit.parts for version in part.versions]
-        if klines:
-            self._append(KLINES, bronze_klines(klines))
-        if rejected:
-            self._append(REJECTED, bronze_rejected(rejected))
-        if other:
-            self._append(OTHER_EVENTS, bronze_other_events(other))
-        for kind, table in CONTEXT_TABLES.items():
-            told = [version for version in versions if version.observation.kind == kind]
-            if told:
-                self._append(table, bronze_context(table, told))
+        commit_rest_of_bronze(unit, self._append)
+        commit_silver(unit, self._append)
 
     def _append(self, table: str, frame: pl.DataFrame) -> None:
         began = time.perf_counter()
@@ -166,3 +144,35 @@ class Committer:
         telemetry.commit_seconds.labels(table).observe(time.perf_counter() - began)
         if TABLES[table].layer == "bronze":
             telemetry.bronze_rows.labels(table).inc(frame.height)
+
+
+def commit_rest_of_bronze(unit: Unit, append: Append) -> None:
+    """Append what a unit has for bronze besides trades."""
+    klines = [kline for part in unit.parts for kline in part.klines]
+    rejected = [refused for part in unit.parts for refused in part.rejected]
+    other = [event for part in unit.parts for event in part.other]
+    versions = [version for part in unit.parts for version in part.versions]
+    if klines:
+        append(KLINES, bronze_klines(klines))
+    if rejected:
+        append(REJECTED, bronze_rejected(rejected))
+    if other:
+        append(OTHER_EVENTS, bronze_other_events(other))
+    for kind, table in CONTEXT_TABLES.items():
+        told = [version for version in versions if version.observation.kind == kind]
+        if told:
+            append(table, bronze_context(table, told))
+
+
+def commit_silver(unit: Unit, append: Append) -> None:
+    """Append what follows from bronze, which must be there; the ranges held come last."""
+    if unit.candles:
+        append(CANDLES, silver_candles(unit.candles))
+        for row in unit.candles:
+            telemetry.candles_written.labels(row.interval, row.state).inc()
+            if row.revision > 1:
+                telemetry.candle_revisions.labels(row.interval).inc()
+    if unit.discrepancies:
+        append(DISCREPANCIES, silver_discrepancies(unit.discrepancies))
+    if unit.coverage:
+        append(COVERAGE, silver_coverage(unit.coverage, unit.known_at))

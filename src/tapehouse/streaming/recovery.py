@@ -41,6 +41,8 @@ class Recovered(msgspec.Struct):
     unsaid: list[tuple[str, int, int]]
     """Ranges (symbol, first id, last id) that bronze holds and `silver/coverage` does not name yet."""
     context: Context = msgspec.field(default_factory=Context)
+    covered_to: int = 0
+    """Time of receipt (microseconds) up to which `silver/coverage` names what bronze holds."""
 
 
 def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
@@ -62,7 +64,7 @@ def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     last = _last_trades(lake, ledgers, tail)
     holes = [hole for ledger in ledgers.values() for hole in _holes(lake, ledger, last)]
     times = [known_at, *_times(ledgers, tail)]
-    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake))
+    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake), known_at)
 
 
 def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:
