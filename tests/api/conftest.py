@@ -18,6 +18,7 @@ from tapehouse.market.fixed_point import to_units
 from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import MINUTE, opened_at
 from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
+from tapehouse.producers.poll_status import PolledStatus
 from tapehouse.settings import Settings
 from tapehouse.streaming.rows import bronze_trades, silver_candles, silver_coverage, trade_columns
 from tapehouse.streaming.view import LiveView, SymbolHealth
@@ -41,6 +42,7 @@ class Market:
         self.connected = True
         self.error = ""
         self.heard_at = 0
+        self.polled: list[PolledStatus] = []
         self.checked: dict[str, int] = dict.fromkeys(symbols, 0)
         self.differing: dict[str, int] = dict.fromkeys(symbols, 0)
         self._next_id = dict.fromkeys(symbols, 1)
@@ -117,7 +119,7 @@ class Market:
         self._trades, self._candles = [], []
         self.view.committed_at = now()
 
-    def status(self) -> list[SourceStatus]:
+    def status(self) -> list[SourceStatus | PolledStatus]:
         """Say of the feed what the Binance source would."""
         state = "open" if self.connected else "backing_off"
         connection = ConnectionStatus(
@@ -145,7 +147,8 @@ class Market:
                 repairs_wait_for=0.0,
                 last_error=self.error,
                 notes=(),
-            )
+            ),
+            *self.polled,
         ]
 
 

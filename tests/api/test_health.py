@@ -1,7 +1,8 @@
 import time
 
 from tapehouse.api import health
-from tapehouse.market.windows import MINUTE, opened_at
+from tapehouse.market.windows import MINUTE, SECOND, opened_at
+from tapehouse.producers.poll_status import PolledStatus, PollStatus
 
 
 def test_all_is_well_when_the_feed_is_fresh_and_everything_held(market, api):
@@ -72,3 +73,42 @@ def test_data_that_stays_uncommitted_is_trouble(market):
     report = health.report(health.take(market.view, [], later), market.view.symbols())
     assert report["status"] == "failing"
     assert "not committed" in report["reasons"][0]
+
+
+def polled(state: str, *, heard_seconds_ago: float) -> PolledStatus:
+    """Say of a polled source what its poller would."""
+    at = time.time_ns() // 1000 - int(heard_seconds_ago * SECOND)
+    poll = PollStatus(
+        name="fear_greed",
+        state="open",
+        since=at,
+        last_message_at=at,
+        next_at=at + 2 * SECOND,
+        attempts=1,
+        failures=0,
+        fresh_within=3600.0,
+        fresh=state == "connected",
+        last_error="status 503",
+    )
+    return PolledStatus("fear_greed", state, (poll,), 3600.0, 1, None, "status 503", ())
+
+
+def test_a_source_that_is_polled_seldom_is_not_called_silent(market, api):
+    market.tell(market.trade("1"))
+    market.commit()
+    market.polled = [polled("connected", heard_seconds_ago=1800)]
+    report = api.get("/health").json()
+    source = report["sources"]["fear_greed"]
+    assert (report["status"], source["state"]) == ("ok", "connected")
+    assert 1800 <= source["freshness_seconds"] < 1900
+    assert source["connections"][0]["next_at"].endswith("Z")
+    assert "missing_trades" not in source
+
+
+def test_a_stale_source_beside_the_exchange_is_said_and_is_no_failure(market, api):
+    market.tell(market.trade("1"))
+    market.commit()
+    market.polled = [polled("stale", heard_seconds_ago=9000)]
+    report = api.get("/health").json()
+    assert report["status"] == "degraded"
+    assert "fear_greed is stale (status 503)" in report["reasons"][0]

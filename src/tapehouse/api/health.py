@@ -9,6 +9,7 @@ import msgspec
 
 from tapehouse.api.encoding import time_text
 from tapehouse.market.windows import WATERMARK_DELAY
+from tapehouse.producers.poll_status import PolledStatus
 from tapehouse.streaming.view import LiveView, SymbolHealth
 from tapehouse.telemetry import mask
 
@@ -17,6 +18,8 @@ SILENT_AFTER = 6.0
 COMMIT_LATE_AFTER = 10.0
 """Seconds after which data that is received and not committed is called trouble."""
 MOST_REASONS = 20
+MOST_CONNECTIONS = 50
+"""Most addresses of one source that are told of, those in trouble first."""
 
 
 class Connection(Protocol):
@@ -29,6 +32,10 @@ class Connection(Protocol):
     @property
     def since(self) -> int:
         """When it came into the state it is in."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can come now."""
 
 
 class SourceStatus(Protocol):
@@ -105,6 +112,8 @@ def _last_message_at(source: SourceStatus) -> int:
 
 
 def _state(moment: Moment, source: SourceStatus) -> str:
+    if isinstance(source, PolledStatus):
+        return source.state
     if not source.connected:
         return "cut" if _last_message_at(source) else "connecting"
     age = _seconds(moment, _last_message_at(source))
@@ -113,27 +122,38 @@ def _state(moment: Moment, source: SourceStatus) -> str:
 
 def _source(moment: Moment, source: SourceStatus) -> dict[str, object]:
     told: dict[str, object] = msgspec.to_builtins(source)
-    symbols = moment.symbols.values()
-    newest = max(symbols, key=lambda symbol: symbol.last_received_at, default=None)
+    in_trouble_first = sorted(source.connections, key=lambda connection: connection.connected)
     return {
         **told,
         "state": _state(moment, source),
         "connected": source.connected,
         "freshness_seconds": _seconds(moment, _last_message_at(source)),
+        **({} if isinstance(source, PolledStatus) else _proof(moment, source)),
+        "clock_offset_seconds": source.clock_offset,
+        "connections": [_connection(moment, connection) for connection in in_trouble_first[:MOST_CONNECTIONS]],
+    }
+
+
+def _proof(moment: Moment, source: SourceStatus) -> dict[str, object]:
+    """Tell how complete and how far verified the trades of a source are."""
+    symbols = moment.symbols.values()
+    newest = max(symbols, key=lambda symbol: symbol.last_received_at, default=None)
+    return {
         "lag_seconds": None if newest is None else _lag(newest, source),
         "gaps": sum(symbol.holes for symbol in symbols),
         "missing_trades": sum(symbol.missing_trades for symbol in symbols),
         "checked_candles": sum(symbol.checked_candles for symbol in symbols),
         "agreeing_candles": sum(symbol.agreeing_candles for symbol in symbols),
         "windows_overdue": sum(symbol.windows_overdue for symbol in symbols),
-        "clock_offset_seconds": source.clock_offset,
-        "connections": [_connection(moment, connection) for connection in source.connections],
     }
 
 
 def _connection(moment: Moment, connection: Connection) -> dict[str, object]:
+    told: dict[str, object] = msgspec.to_builtins(connection)
+    if isinstance(next_at := told.get("next_at"), int):
+        told["next_at"] = time_text(next_at) if next_at else None
     return {
-        **msgspec.to_builtins(connection),
+        **told,
         "since": time_text(connection.since) if connection.since else None,
         "last_message_at": time_text(connection.last_message_at) if connection.last_message_at else None,
         "freshness_seconds": _seconds(moment, connection.last_message_at),
@@ -183,6 +203,9 @@ def _imperfections(moment: Moment) -> Iterable[str]:
     for source in moment.sources:
         if _state(moment, source) == "connecting":
             yield f"The feed {source.name} is connecting."
+        elif isinstance(source, PolledStatus) and not source.connected:
+            why = f" ({source.last_error})" if source.last_error else ""
+            yield f"The source {source.name} is {source.state.replace('_', ' ')}{why}: what is shown of it is old."
     for symbol, health in moment.symbols.items():
         differing = health.checked_candles - health.agreeing_candles
         if differing:

@@ -113,7 +113,8 @@ class Health(BaseModel):
     commit: dict[str, object] = Field(description="committed_at and age_seconds of the last commit to bronze.")
     sources: dict[str, object] = Field(
         description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "
-        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, windows_overdue, connections."
+        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, windows_overdue, connections. Of one "
+        "that is polled: state (connecting, connected, stale, limited, circuit_open), fresh_within, requests_today."
     )
     symbols: dict[str, object] = Field(
         description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, windows_overdue, "
