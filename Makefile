@@ -20,17 +20,24 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 CORE := .venv/.core-installed
+CLUSTER := .venv/.cluster-installed
 DEV := .venv/.dev-installed
-# The development environment holds the core: where it is there, `up` and `demo` use it as it is.
-RUNTIME := $(if $(wildcard $(DEV)),$(DEV),$(CORE))
+# The development environment holds that of the cluster, which holds the core: what is there is used as it is.
+RUNTIME := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(CORE))
+WITH_CLUSTER := $(or $(wildcard $(DEV)),$(CLUSTER))
 
-.PHONY: help setup setup-dev up demo test test-quick check format bench docs lock chromium clean
+.PHONY: help setup setup-cluster setup-dev up demo cluster-up cluster-down test test-quick check format bench docs lock \
+	pin-jars chromium clean
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
 	@echo "Ready: make up, make demo, or $(BIN)/tapehouse --help"
+
+setup-cluster: $(WITH_CLUSTER) ## install what the cluster profile needs as well: Kafka, Spark, an object store
+	@$(BIN)/python deploy/local/parts.py fetch data/cluster
+	@echo "Ready: make cluster-up"
 
 setup-dev: $(DEV) ## install what working on it needs as well
 	@echo "Ready: make test, make check"
@@ -40,6 +47,12 @@ up: $(RUNTIME) ## run the platform on live Binance data; Ctrl-C ends it
 
 demo: $(RUNTIME) ## run the platform on the exchange in the box: no network needed
 	@exec $(BIN)/python .ci/foreground.py $(BIN)/tapehouse up --demo
+
+cluster-up: $(WITH_CLUSTER) ## run the cluster profile on this machine, on the exchange in the box (CLUSTER_SOURCE=live: Binance)
+	@$(BIN)/python deploy/local/cluster.py up
+
+cluster-down: ## end the cluster of cluster-up; its data stay in data/cluster
+	@$(BIN)/python deploy/local/cluster.py down
 
 test: $(DEV) chromium ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
@@ -71,7 +84,11 @@ lock: $(DEV) ## resolve the requirements anew (LOCK_ARGS=--upgrade takes newer v
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in -c requirements/bootstrap.lock -o requirements/core.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster -c requirements/core.lock -o requirements/cluster.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group local -c requirements/cluster.lock -o requirements/local.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group dev -c requirements/cluster.lock -o requirements/dev.lock
+
+pin-jars: $(DEV) ## write the hashes of the jars anew, after a change in deploy/local/jars
+	$(BIN)/python deploy/local/parts.py pin
 
 clean: ## remove the environment and every cache; the lake in data/ stays
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -106,6 +123,10 @@ define install
 endef
 
 $(CORE): requirements/core.lock pyproject.toml .venv/bin/uv
+	$(call install,$<)
+	@rm -f $(CLUSTER) $(DEV) && touch $@
+
+$(CLUSTER): requirements/local.lock pyproject.toml .venv/bin/uv
 	$(call install,$<)
 	@rm -f $(DEV) && touch $@
 

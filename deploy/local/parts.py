@@ -31,6 +31,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # for the person at the terminal
 
 
+def fetch_all(root: Path) -> None:
+    """Have everything that a cluster in `root` needs."""
+    java()
+    fetch_kafka(root / "kafka-jars")
+    fetch_spark_jars(root / "spark-jars")
+
+
 def fetch_kafka(folder: Path) -> Path:
     """Have the jars of a Kafka broker in `folder`, and return it."""
     return fetch_jars("kafka", folder)
@@ -150,5 +157,12 @@ def _install(package: str) -> bool:
 
 
 if __name__ == "__main__":
-    for pinned_jars in ("kafka", "spark"):
-        pin_jars(pinned_jars)
+    match sys.argv[1:]:
+        case ["pin"]:
+            pin_jars("kafka")
+            pin_jars("spark")
+        case ["fetch", root]:
+            try:
+                fetch_all(Path(root))
+            except PartMissingError as error:
+                sys.exit(str(error))

@@ -5,6 +5,7 @@ process that started it.
 """
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -24,7 +25,6 @@ from s3 import S3Account
 
 HERE = Path(__file__).parent
 READY_WITHIN = 90.0
-STOPS_WITHIN = 10.0
 LOOK_EVERY = 0.1
 
 
@@ -34,6 +34,9 @@ class ServerError(Exception):
 
 class Server:
     """A child process with a folder of its own, in which it keeps its data and its log."""
+
+    stops_within = 10.0
+    """Seconds it may take to end by itself."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -50,6 +53,14 @@ class Server:
     def is_ready(self) -> bool:
         """Return whether it does now what it is there for."""
         raise NotImplementedError
+
+    def works_in(self) -> Path:
+        """Return the folder it is run in."""
+        return self.folder
+
+    def variables(self) -> Mapping[str, str]:
+        """Return the environment it is run with."""
+        return os.environ
 
     def start(self) -> Self:
         """Start it and wait until it is ready; raise ServerError when it is not within READY_WITHIN seconds."""
@@ -69,7 +80,8 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  # the command is ours
                 [*with_this_process(), *command],
-                cwd=self.folder,
+                cwd=self.works_in(),
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -91,14 +103,13 @@ class Server:
             self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to end, and end it when it does not within STOPS_WITHIN seconds."""
+        """Ask it to end, and end it when it does not in time."""
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOPS_WITHIN)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(self.stops_within)
+        self.kill()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -151,6 +162,8 @@ class Broker(Server):
 class ObjectStore(Server):
     """One SeaweedFS server that speaks S3 with one account and one bucket; new random keys where none are given."""
 
+    stops_within = 1.0  # its parts wait for one another without end; what it took is on the disk
+
     def __init__(
         self, folder: Path, port: int = 0, *, bucket: str = "tapehouse", keys: tuple[str, str] | None = None
     ) -> None:
@@ -180,13 +193,20 @@ class ObjectStore(Server):
             *(weed(), "server", f"-dir={data}", "-filer", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
             *(f"-s3.port={self.port}", f"-s3.config={accounts}"),
             *(f"-{name}={port}" for name, port in self._inner_ports.items()),
-            *("-s3.port.iceberg=0", "-master.volumeSizeLimitMB=256", "-volume.max=0", "-volume.preStopSeconds=0"),
-            "-master.telemetry=false",
+            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-master.electionTimeout=1s"),
+            *("-master.volumeSizeLimitMB=256", "-volume.max=0", "-volume.preStopSeconds=0"),
         ]
 
     def is_ready(self) -> bool:
         """Return whether the bucket is there and takes an object."""
         return self.account.takes_objects(self.bucket)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and remove the sockets that it leaves behind."""
+        super().kill()
+        for port in (self.port, *self._inner_ports.values()):
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108  # where it puts them
+                left.unlink(missing_ok=True)
 
     def _identity(self) -> dict[str, object]:
         credentials = {"accessKey": self.account.access_key, "secretKey": self.account.secret_key}

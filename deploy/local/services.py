@@ -1,0 +1,156 @@
+"""What runs in a cluster on one machine, in the order it starts: the servers, then the commands of Tapehouse."""
+
+import os
+import secrets
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from servers import Broker, ObjectStore, Server, free_port, write_private
+
+BUCKET = "tapehouse"
+RATE = 60
+"""Trades a second of the exchange in the box, over all symbols."""
+PAST = 15
+"""Minutes of the past the exchange in the box begins with."""
+MINUTE = 60
+PORTS = {
+    "STORE": 8333,
+    "BROKER": 9092,
+    "EXCHANGE": 9100,
+    "PRODUCE": 9101,
+    "STREAM": 9102,
+    "SPARK": 4040,
+    "API": 8000,
+}
+"""Where each part listens, unless another program does when the cluster is made."""
+ANSWERS_WITHIN = 2.0
+
+
+class Program(Server):
+    """A command of Tapehouse that answers on /health, or on another path."""
+
+    def __init__(
+        self, name: str, folder: Path, arguments: Callable[[], Sequence[str]], environment: Mapping[str, str], url: str
+    ) -> None:
+        super().__init__(name, folder)
+        self._arguments, self._environment, self.url = arguments, environment, url
+
+    def command(self) -> Sequence[str]:
+        """Return the command with its arguments of this moment."""
+        return [str(Path(sys.executable).with_name("tapehouse")), *self._arguments()]
+
+    def works_in(self) -> Path:
+        """Return the folder of whoever starts the cluster, whose .env holds."""
+        return Path.cwd()
+
+    def variables(self) -> Mapping[str, str]:
+        """Return the cluster's variables over those of whoever starts it."""
+        return os.environ | self._environment
+
+    def is_ready(self) -> bool:
+        """Return whether it answers well."""
+        try:
+            with urllib.request.urlopen(self.url, timeout=ANSWERS_WITHIN) as answer:  # noqa: S310  # our own address
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+class Job(Program):
+    """A command that does its work and ends; it is ready when it has ended well."""
+
+    def is_ready(self) -> bool:
+        """Return whether it has ended with status 0."""
+        return self.process is not None and self.process.poll() == 0
+
+
+def services(root: Path, environment: Mapping[str, str], *, live: bool) -> list[Server]:
+    """Return what runs, in the order it starts; `live` takes Binance instead of the exchange in the box."""
+    ports = {name: int(environment[f"CLUSTER_{name}_PORT"]) for name in PORTS if f"CLUSTER_{name}_PORT" in environment}
+    api = int(environment["TAPEHOUSE_API_PORT"])
+    given = dict(environment)
+    keys = (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    in_the_box = f"127.0.0.1:{ports['EXCHANGE']}"
+    if not live:
+        given |= {
+            "TAPEHOUSE_BINANCE_WS_URL": f"ws://{in_the_box}",
+            "TAPEHOUSE_BINANCE_REST_URL": f"http://{in_the_box}",
+            "TAPEHOUSE_BINANCE_ARCHIVE_URL": f"http://{in_the_box}",
+        }
+
+    def program(name: str, url: str, *arguments: str) -> Program:
+        return Program(name, root / name, lambda: arguments, given, url)
+
+    exchange = Program(
+        "exchange",
+        root / "exchange",
+        lambda: exchange_arguments(ports["EXCHANGE"], int(environment["CLUSTER_MARKET_SINCE"])),
+        given,
+        f"http://{in_the_box}/api/v3/ping",
+    )
+    produce, stream = f"http://127.0.0.1:{ports['PRODUCE']}/health", f"http://127.0.0.1:{ports['STREAM']}/health"
+    return [
+        ObjectStore(root / "object-store", ports["STORE"], bucket=BUCKET, keys=keys),
+        Broker(root / "broker", ports["BROKER"], jars=root / "kafka-jars"),
+        Job("topics", root / "topics", lambda: ("topics", "apply"), given, ""),
+        *([] if live else [exchange]),
+        program("produce", produce, "produce", "binance", "--port", str(ports["PRODUCE"])),
+        program("stream", stream, "stream", "--port", str(ports["STREAM"])),
+        program("api", f"http://127.0.0.1:{api}/health", "up"),
+    ]
+
+
+def exchange_arguments(port: int, since: int, now: float | None = None) -> tuple[str, ...]:
+    """Return the arguments by which the exchange goes on with the market that began in the minute `since` (seconds).
+
+    A market is told by the minute it begins in, so a start may take half a minute and it is the same market.
+    """
+    history = (time.time() if now is None else now) - since - MINUTE / 4
+    return ("exchange", "--port", str(port), "--rate", str(RATE), "--history", f"{history:.0f}")
+
+
+def environment_of(root: Path) -> dict[str, str]:
+    """Return the variables of the cluster in `root`: those of its file `environment`, which the first start writes."""
+    file = root / "environment"
+    lines = file.read_text().splitlines() if file.exists() else []
+    written = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    environment = new_environment(root) | written
+    if environment != written:
+        root.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{name}={value}\n" for name, value in environment.items())
+        write_private(
+            file, f"# This folder's cluster: any S3 client, any command of Tapehouse finds it by these.\n{text}"
+        )
+    return environment
+
+
+def new_environment(root: Path) -> dict[str, str]:
+    """Return the variables of a cluster that is made now: its ports, new random keys, where its tables lie."""
+    ports = {name: preferred(port) for name, port in PORTS.items()}
+    return {
+        "TAPEHOUSE_PROFILE": "cluster",
+        "TAPEHOUSE_LAKE": f"s3://{BUCKET}/lake",
+        "TAPEHOUSE_STATE": str(root.absolute() / "state"),
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['BROKER']}",
+        "TAPEHOUSE_SPARK_JARS": str(root.absolute() / "spark-jars"),
+        "TAPEHOUSE_API_PORT": str(ports.pop("API")),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['STORE']}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        "CLUSTER_MARKET_SINCE": str((int(time.time()) // MINUTE - PAST) * MINUTE),
+    } | {f"CLUSTER_{name}_PORT": str(port) for name, port in ports.items()}
+
+
+def preferred(port: int) -> int:
+    """Return the port where nobody listens on it, else one that is free."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return port
+    except OSError:
+        return free_port()

@@ -1,0 +1,60 @@
+"""What a cluster on one machine is made of: its variables, its secrets, its market that goes on."""
+
+import socket
+import stat
+
+import services
+
+
+def test_the_first_start_makes_the_variables_and_every_later_one_keeps_them(tmp_path):
+    made = services.environment_of(tmp_path)
+    assert services.environment_of(tmp_path) == made
+
+
+def test_what_a_person_wrote_into_the_file_holds(tmp_path):
+    services.environment_of(tmp_path)
+    file = tmp_path / "environment"
+    file.write_text("TAPEHOUSE_API_PORT=8123\n")
+    environment = services.environment_of(tmp_path)
+    assert environment["TAPEHOUSE_API_PORT"] == "8123"
+    assert environment["AWS_ACCESS_KEY_ID"]
+
+
+def test_only_their_owner_reads_the_keys(tmp_path):
+    services.environment_of(tmp_path)
+    assert stat.S_IMODE((tmp_path / "environment").stat().st_mode) == 0o600
+
+
+def test_two_clusters_have_different_keys(tmp_path):
+    first, second = (services.environment_of(tmp_path / name) for name in ("first", "second"))
+    assert first["AWS_SECRET_ACCESS_KEY"] != second["AWS_SECRET_ACCESS_KEY"]
+
+
+def test_a_port_that_is_taken_is_given_to_nobody():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        assert services.preferred(taken) != taken
+
+
+def test_an_exchange_that_starts_again_within_half_a_minute_plays_the_same_market():
+    from tapehouse.exchange.generator import GeneratedTape, GeneratorOptions
+    from tapehouse.market.windows import MINUTE, SECOND
+
+    since = 1_800_000_000 - 1_800_000_000 % 60
+
+    def market(started, takes):
+        arguments = services.exchange_arguments(9100, since, now=started)
+        history = int(arguments[arguments.index("--history") + 1])
+        return GeneratedTape(GeneratorOptions(starts_at=int((started + takes - history) * SECOND), rate=services.RATE))
+
+    first, again = market(since + 900, takes=0.2), market(since + 5000.7, takes=30)
+    between = ((since + 900) * SECOND, (since + 900) * SECOND + MINUTE)
+    assert first.between(*between).equals(again.between(*between))
+
+
+def test_every_variable_that_is_passed_on_is_a_setting(tmp_path):
+    from tapehouse.settings import Settings, variable_of
+
+    known = {variable_of(field) for field in Settings.model_fields}
+    given = {name for name in services.environment_of(tmp_path) if not name.startswith("CLUSTER_")}
+    assert given - known == set()
