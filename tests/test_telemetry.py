@@ -11,7 +11,20 @@ from tapehouse import telemetry
 from tapehouse.telemetry import mask
 
 METRICS = {name: metric for name, metric in vars(telemetry).items() if isinstance(metric, MetricWrapperBase)}
-BOUNDED_LABELS = {"source", "cause", "state", "kind", "symbol", "reason", "table", "work", "interval", "verdict", "topic"}
+BOUNDED_LABELS = {
+    "source",
+    "cause",
+    "state",
+    "kind",
+    "symbol",
+    "reason",
+    "table",
+    "work",
+    "interval",
+    "verdict",
+    "topic",
+    "outcome",
+}
 
 
 def logged(*statements: str) -> list[dict]:

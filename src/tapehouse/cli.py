@@ -184,6 +184,43 @@ def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
 
 
 @main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9101,
+    show_default=True,
+    help="Port of /health and /metrics; 0 takes a free one.",
+)
+def produce(sources: tuple[str, ...], port: int) -> None:
+    """Put what a source tells on the tape of the cluster, until Ctrl-C.
+
+    The source is binance. A second producer of the same symbols takes the place of the first.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the producer listens itself, there is nothing to commit
+        signal.signal(number, lambda *_: sys.exit(0))
+    from tapehouse.profiles.producing import run_produce
+
+    run_produce(_begin(api_port=port), sources)
+
+
+@main.group()
+def topics() -> None:
+    """Keep the topics of the cluster's tape."""
+
+
+@topics.command("apply")
+def apply_topics() -> None:
+    """Create the topics that are missing, and configure all as the catalog has them.
+
+    Nothing is deleted. Safe to repeat.
+    """
+    from tapehouse.profiles.producing import run_topics_apply
+
+    run_topics_apply(_begin())
+
+
+@main.command()
 def settings() -> None:
     """Show the settings.
 

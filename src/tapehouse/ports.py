@@ -65,7 +65,7 @@ class Hole(msgspec.Struct, frozen=True, order=True):
 
 
 class Tape(Protocol):
-    """The ordered, bounded record between producers and streaming.
+    """The ordered, bounded record between producers and streaming, as producers see it.
 
     Law: batches are read in the order they were appended, each once; `append` waits when the tape is full
     (the wait is felt by the producer), and nothing is dropped.
@@ -73,6 +73,10 @@ class Tape(Protocol):
 
     async def append(self, batch: Batch) -> None:
         """Add a batch; wait while the tape is full."""
+
+
+class TapeReader(Protocol):
+    """The tape as streaming sees it; the law is that of `Tape`."""
 
     def read(self, timeout: float) -> list[Batch]:
         """Take the oldest batches, waiting up to `timeout` seconds for the first; empty when none came."""

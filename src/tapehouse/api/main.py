@@ -138,5 +138,5 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        text = f"Cannot listen on {host}:{port}: {error.strerror}. Set TAPEHOUSE_API_HOST or TAPEHOUSE_API_PORT."
+        text = f"Cannot listen on {host}:{port}: {error.strerror}. Set TAPEHOUSE_API_HOST, or TAPEHOUSE_API_PORT or --port."
         raise ConfigError(text) from None

@@ -47,13 +47,13 @@ def headers_of(
     symbol: str = "",
     binary: bool = False,
     refusal: tuple[str, str] | None = None,
-) -> list[tuple[str, str | bytes | None]]:
+) -> list[tuple[str, bytes]]:
     """Return the headers of a frame received at a time (microseconds UTC).
 
     `symbol` is that of its `Batch`; `refusal` is the reason for which it is on `dead-letters`, and the topic it would
     have been on.
     """
-    headers: list[tuple[str, str | bytes | None]] = [("shape", shape.encode()), ("received_at", b"%d" % received_at)]
+    headers = [("shape", shape.encode()), ("received_at", b"%d" % received_at)]
     if symbol:
         headers.append(("symbol", symbol.encode()))
     if binary:

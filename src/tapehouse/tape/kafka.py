@@ -13,6 +13,8 @@ from tapehouse.settings import Settings
 
 LARGEST_RECORD = 2 * 1024 * 1024
 """Bytes of a record; a frame of the exchange has half as many at most."""
+TOLD_AFTER = 1.0
+"""Seconds a broker may be away before the log says so: at a start and a change of leaders it is, for a moment."""
 NOT_LET_IN = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001  # the library's name of its own errors
@@ -79,6 +81,7 @@ class BrokerState:
         self.since = 0.0
         self.refusal = ""
         self._bootstrap = bootstrap
+        self._told = False
 
     def on_error(self, error: KafkaError) -> None:
         """Take note of an error the client met by itself (librdkafka's `error_cb`)."""
@@ -90,14 +93,16 @@ class BrokerState:
     def lost(self, why: str) -> None:
         """Take note that a request was not answered."""
         if not self.error:
-            self.since = time.time()
+            self.since, self._told = time.time(), False
+        if not self._told and time.time() - self.since >= TOLD_AFTER:
+            self._told = True
             log.warning("broker_away", bootstrap=self._bootstrap, why=why, what_to_do="messages wait until it is back")
         self.error = why
         telemetry.broker_answers.set(0)
 
     def answered(self) -> None:
         """Take note that a request was answered."""
-        if self.error:
+        if self.error and self._told:
             log.info("broker_back", bootstrap=self._bootstrap, after=round(time.time() - self.since, 1))
         self.error = ""
         telemetry.broker_answers.set(1)

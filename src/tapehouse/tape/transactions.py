@@ -37,7 +37,7 @@ class Message(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
-    headers: list[tuple[str, str | bytes | None]]
+    headers: list[tuple[str, bytes]]
     timestamp: int
 
 
@@ -93,7 +93,7 @@ class Session:
         for topic, key, value, headers, timestamp in messages:
             while True:
                 try:
-                    produce(topic, value, key, timestamp=timestamp, headers=headers)
+                    produce(topic, value, key, timestamp=timestamp, headers=headers)  # type: ignore[arg-type]  # narrower pairs
                 except BufferError:
                     self._wait("its buffer is full")
                 else:

@@ -11,7 +11,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
 import structlog
 
 from tapehouse import telemetry
@@ -24,6 +23,7 @@ from tapehouse.tape.kafka import BrokerState
 from tapehouse.tape.local import MOST_FRAMES, LocalTape
 from tapehouse.tape.positions import Positions, position_key, read_positions
 from tapehouse.tape.reader import newest_by_key
+from tapehouse.tape.status import Standing, WriterStatus
 from tapehouse.tape.transactions import GaveUpError, Message, Session, SessionOverError
 
 TOPICS_WRITTEN = (TRADES_TOPIC, KLINES_TOPIC, DEAD_LETTERS, POSITIONS)
@@ -40,17 +40,6 @@ log = structlog.get_logger(__name__)
 
 class FencedError(TapeError):
     """Another producer with our transactional id has taken over."""
-
-
-class WriterStatus(msgspec.Struct, frozen=True):
-    """What the writer says of itself for /health; times in microseconds since 1970 UTC, 0 when it has not happened."""
-
-    waiting: int
-    bound: int
-    committed_at: int
-    records: int
-    broker_error: str
-    broker_error_since: int
 
 
 class KafkaTapeWriter:
@@ -70,7 +59,7 @@ class KafkaTapeWriter:
         self._token = uuid.uuid4().bytes
         self._elder: bytes | None = None
         self._positions = Positions()
-        self._holes: dict[str, list[Hole]] = {}
+        self._standings: dict[str, Standing] = {}
         self._committed_at = 0
         self._records = 0
         self._stopping = threading.Event()
@@ -86,7 +75,11 @@ class KafkaTapeWriter:
 
     def holes(self) -> list[Hole]:
         """Return the trades that are known to exist and are not on the topic; from any thread."""
-        return [hole for holes in list(self._holes.values()) for hole in holes]
+        return [hole for standing in self.standings().values() for hole in standing.holes]
+
+    def standings(self) -> dict[str, Standing]:
+        """Return how far each symbol is on the tape; from any thread."""
+        return dict(self._standings)
 
     def status(self) -> WriterStatus:
         """Return the state of everything, now; from any thread."""
@@ -139,7 +132,7 @@ class KafkaTapeWriter:
             except SessionOverError as over:
                 self._check_fence(over)
             else:
-                self._show_holes(self._positions)
+                self._show(self._positions)
                 log.info("producer_ready", producer=self._id, symbols=len(self._positions))
                 return session
 
@@ -204,7 +197,7 @@ class KafkaTapeWriter:
 
     def _note(self, taken: Sequence[Routed], messages: Sequence[Message]) -> None:
         """Tell what was committed."""
-        self._show_holes({routed.symbol for routed in taken if routed.symbol in self._positions})
+        self._show({routed.symbol for routed in taken if routed.symbol in self._positions})
         if not messages:
             return
         self._committed_at = time.time_ns() // 1000
@@ -220,8 +213,10 @@ class KafkaTapeWriter:
         for symbol, count in accepted.items():
             telemetry.trades_accepted.labels(symbol).inc(count)
 
-    def _show_holes(self, symbols: Iterable[str]) -> None:
+    def _show(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
-            self._holes[symbol] = self._positions[symbol].holes()
-            missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in self._holes[symbol])
+            at = self._positions[symbol]
+            holes = at.holes()
+            self._standings[symbol] = Standing(at.last_trade_id, at.last_traded_at, at.last_received_at, holes)
+            missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
             telemetry.missing_trades.labels(symbol).set(missing)
