@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -18,8 +18,9 @@ from tapehouse.errors import ConfigError
 type_names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment, a tuple here."""
 
-SOURCES = ("binance",)
-"""The producers this version has."""
+SOURCES = ("binance", "coingecko", "fear_greed", "rss", "newsapi")
+"""The producers this version has; the last runs where it has a key."""
+MOST_FEEDS = 1_000
 
 
 class Settings(BaseSettings):
@@ -32,7 +33,9 @@ class Settings(BaseSettings):
     profile: Literal["embedded", "cluster"] = Field(
         "embedded", description="Which parts run: one process, or Kafka and Spark."
     )
-    sources: type_names = Field(SOURCES, description="Which producers run.")
+    sources: type_names = Field(
+        SOURCES[:-1], description="Which producers run; unset: these, and newsapi where NEWSAPI_KEY is given."
+    )
     symbols: type_names = Field(
         ("BTCUSDT", "ETHUSDT", "BNBUSDT"), description="Symbols to take; `*USDT` takes every trading pair that ends so."
     )
@@ -73,6 +76,19 @@ class Settings(BaseSettings):
         None, description="File with the certificates to trust; those of the system where it is absent."
     )
 
+    spark_master: str = Field("local[*]", description="Where Spark computes: local[*], or a cluster's spark:// address.")
+    spark_memory: str = Field("1g", description="Memory of Spark's driver; on local[*] that is all of Spark.")
+    spark_ui_port: int = Field(4040, ge=0, le=65535, description="Port of Spark's own page; the next free one above it.")
+    spark_jars: Path = Field(
+        Path("data/cluster/spark-jars"), description="Folder of the jars pyspark lacks: Kafka, Delta Lake, S3."
+    )
+    checkpoints: str | None = Field(
+        None, description="Where Spark keeps how far it has come; <lake>/_checkpoints where it is absent."
+    )
+    trigger_interval: float = Field(
+        0.0, ge=0, le=3600, description="Seconds between two micro-batches; 0: as soon as the last is done."
+    )
+
     keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
     commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
     backfill_hours: float = Field(
@@ -103,18 +119,71 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("AWS_SESSION_TOKEN"), description="Token of a key that is lent for a while."
     )
 
+    coingecko_url: str = Field(
+        "https://api.coingecko.com/api/v3",
+        description="Base address of CoinGecko; a pro plan takes pro-api.coingecko.com unless another is given.",
+    )
     coingecko_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("COINGECKO_API_KEY"),
-        description="Key of CoinGecko; nothing in this version needs it.",
+        description="Key of CoinGecko; it answers without one too, less often.",
     )
+    coingecko_plan: Literal["auto", "none", "demo", "pro"] = Field(
+        "auto", description="Plan of the key; auto: demo where COINGECKO_API_KEY is given, else none."
+    )
+    coingecko_per_minute: int = Field(10, ge=1, le=10_000, description="Questions a minute CoinGecko allows.")
+    coingecko_interval: float = Field(
+        300.0, ge=1, description="Seconds between two looks at everything CoinGecko tells of the followed coins."
+    )
+    coingecko_price_interval: float = Field(60.0, ge=1, description="Seconds between two looks at their prices alone.")
+    coingecko_coins: type_names = Field(
+        (), description="Which coin a ticker names where several have it, such as ONE=harmony,GAS=gas."
+    )
+    coingecko_history: bool = Field(
+        default=True, description="Fetch the past year of each coin once, a value a day, from CoinGecko."
+    )
+    fear_greed_url: str = Field("https://api.alternative.me/fng/", description="Address of the Fear & Greed index.")
+    fear_greed_interval: float = Field(
+        21_600.0, ge=1, description="Seconds between two looks at Fear & Greed at most; sooner when a value is due."
+    )
+    rss_feeds: type_names = Field(
+        (
+            "https://www.coindesk.com/arc/outboundfeeds/rss/",
+            "https://cointelegraph.com/rss",
+            "https://decrypt.co/feed",
+            "https://bitcoinmagazine.com/feed",
+            "https://www.theblock.co/rss.xml",
+            "https://cryptoslate.com/feed/",
+            "https://cryptopotato.com/feed/",
+            "https://www.newsbtc.com/feed/",
+        ),
+        description="Addresses of the RSS and Atom feeds to follow.",
+    )
+    rss_interval: float = Field(300.0, ge=1, description="Seconds between two polls of a feed.")
     newsapi_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("NEWSAPI_KEY"),
-        description="Key of NewsAPI; nothing in this version needs it.",
+        description="Key of NewsAPI; without one it is not asked.",
     )
+    newsapi_url: str = Field("https://newsapi.org/v2", description="Base address of NewsAPI.")
+    newsapi_plan: Literal["developer", "paid"] = Field(
+        "developer", description="Plan of the key: the free one has 100 requests a day, and articles a day late."
+    )
+    newsapi_query: str = Field(
+        "bitcoin OR ethereum OR cryptocurrency", max_length=500, description="What NewsAPI is searched for."
+    )
+    newsapi_interval: float = Field(900.0, ge=1, description="Seconds between two searches of NewsAPI.")
 
-    @field_validator("sources", "symbols", "binance_ws_url", "binance_rest_url", "api_allowed_hosts", mode="before")
+    @field_validator(
+        "sources",
+        "symbols",
+        "binance_ws_url",
+        "binance_rest_url",
+        "api_allowed_hosts",
+        "coingecko_coins",
+        "rss_feeds",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -138,6 +207,37 @@ class Settings(BaseSettings):
             raise ValueError(f"this version has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
         return value
 
+    @field_validator("coingecko_coins")
+    @classmethod
+    def _pins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pin for pin in value if not all(part.strip() for part in pin.partition("="))]
+        if wrong:
+            raise ValueError(f"not a ticker and its coin such as ONE=harmony: {', '.join(wrong)}")
+        return value
+
+    @field_validator("coingecko_url", "fear_greed_url", "newsapi_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"not an address such as https://host/path: {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> Self:
+        if "newsapi" in self.sources and self.newsapi_key is None:
+            raise ValueError("TAPEHOUSE_SOURCES names newsapi, which needs a key: set NEWSAPI_KEY")
+        return self
+
+    def chosen_sources(self) -> tuple[str, ...]:
+        """Return the producers that run: those that are named, else all whose key is there."""
+        has_newsapi = "sources" not in self.model_fields_set and self.newsapi_key is not None
+        return (*self.sources, "newsapi") if has_newsapi else self.sources
+
+    def coingecko_pins(self) -> dict[str, str]:
+        """Return the coin each pinned ticker names."""
+        pairs = (pin.partition("=") for pin in self.coingecko_coins)
+        return {ticker.strip().upper(): coin.strip() for ticker, _, coin in pairs}
+
     @field_validator("binance_ws_url", "binance_rest_url")
     @classmethod
     def _base_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -145,6 +245,20 @@ class Settings(BaseSettings):
         if wrong or not value:
             raise ValueError(f"not an address such as wss://host:port: {', '.join(wrong) or 'nothing given'}")
         return tuple(address.rstrip("/") for address in value)
+
+    @field_validator("rss_feeds")
+    @classmethod
+    def _feeds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [address for address in value if not address.startswith(("http://", "https://"))]
+        if wrong or len(value) > MOST_FEEDS:
+            problem = f"not an address of a feed: {', '.join(wrong)}" if wrong else f"more than {MOST_FEEDS} feeds"
+            raise ValueError(problem)
+        return value
+
+    @field_validator("newsapi_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tapehouse.producers.newsapi import DEVELOPER_DELAY, article, error_code, explain, split
+from tapehouse.producers.newsapi import DEVELOPER_DELAY, article, refusal, split
 
 NOW = 1_700_000_000_000_000
 
@@ -60,10 +60,8 @@ def test_an_answer_that_cannot_be_cut_comes_back_whole(body):
     assert split(body, 0) == [body]
 
 
-def test_an_error_is_known_by_its_code_and_explained_without_its_message():
+def test_an_error_is_explained_by_its_code_and_without_its_message():
     body = b'{"status":"error","code":"apiKeyInvalid","message":"Your API key KEY-1 is invalid."}'
-    assert error_code(body) == "apiKeyInvalid"
-    assert "NEWSAPI_KEY" in explain(error_code(body))
-    assert "KEY-1" not in explain(error_code(body))
-    assert error_code(b"<html>") == ""
-    assert explain("") == "NewsAPI refused with no code"
+    assert refusal(body) == "apiKeyInvalid: NEWSAPI_KEY is not a key NewsAPI knows"
+    assert refusal(body.replace(b"apiKeyInvalid", b"teapot")) == "teapot: see newsapi.org/docs/errors"
+    assert refusal(b"<html>") == ""

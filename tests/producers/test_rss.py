@@ -239,6 +239,13 @@ def test_a_feed_without_entries_tells_nothing_and_is_not_refused():
     assert split(rss(), ADDRESS) == []
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", [b"encoding='", b"?>", b"<!ENTITY a 'b'>"])
+def test_a_declaration_without_end_is_not_looked_at_for_ever(piece):
+    for prolog in (b"<?xml ", b"<?xml version='1.0'?>"):
+        split(prolog + piece * 20_000, ADDRESS)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_at_all_are_read_or_refused(body):
     read(body)

@@ -29,10 +29,6 @@ _MEANINGS = {
     "parameterInvalid": "a parameter is not understood; look at TAPEHOUSE_NEWSAPI_QUERY",
     "parametersMissing": "there is nothing to search for; set TAPEHOUSE_NEWSAPI_QUERY",
 }
-SPENT = frozenset({"apiKeyExhausted", "rateLimited"})
-"""Codes that say: no more today."""
-REFUSED = frozenset({"apiKeyInvalid", "apiKeyMissing", "apiKeyDisabled"})
-"""Codes that only a person can mend."""
 
 
 class ArticleSource(msgspec.Struct):
@@ -97,17 +93,16 @@ def split(body: bytes, delay_hours: int) -> list[bytes]:
     return [msgspec.json.encode({**told, **delay}) for told in reversed(articles)]
 
 
-def error_code(body: bytes) -> str:
-    """Return the code of an error, empty when the body is no error of NewsAPI."""
+def refusal(body: bytes) -> str:
+    """Say what an error of NewsAPI means and what to do, "" when the body is none.
+
+    Its message is not passed on: it may repeat the key.
+    """
     try:
-        return _ERROR.decode(body).code[:64]
+        code = _ERROR.decode(body).code[:40]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
-
-
-def explain(code: str) -> str:
-    """Say what an error's code means and what to do; the message itself is not passed on, it may hold the key."""
-    return _MEANINGS.get(code, f"NewsAPI refused with {code or 'no code'}")
+    return f"{code}: {_MEANINGS.get(code, 'see newsapi.org/docs/errors')}"
 
 
 def _moment(text: str) -> datetime | None:

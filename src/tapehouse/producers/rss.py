@@ -7,6 +7,7 @@ An entry travels as the fields feedparser gave, before any cleaning:
  "published_parsed":[2026,9,25,14,41,53,4,268,0]}
 """
 
+import codecs
 import io
 import re
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ from tapehouse.market.stories import publisher_of
 from tapehouse.producers.news_item import NewsItem
 
 SOURCE = "rss"
+NO_FEED = "not a feed: no entry could be read in this answer"
 MOST_ENTRIES = 500
 """Entries taken of one answer, the first; feeds give the newest first, and some tens of them."""
+LONGEST_PROLOG = 1_000
+"""Bytes within which an XML declaration must end."""
 LONGEST_FIELD = 20_000
 """Characters of one field of an entry that travel."""
 
@@ -54,6 +58,16 @@ class FeedEntry(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(FeedEntry)
 _EMPTY = re.compile(rb"<\w{1,20}:(?:description|encoded)\s*(?:/>|></\w{1,20}:\w{1,20}>)")
 """Empty twins of a description, such as CoinDesk's `<dc:description/>`: feedparser lets the last of them win."""
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (b"<\0?\0", "utf-16-le"),
+    (b"\0<\0?", "utf-16-be"),
+)
+"""How a feed begins that is not in bytes of ASCII."""
 
 
 def feed_entry(frame: bytes, received_at: int) -> Observation:
@@ -61,19 +75,19 @@ def feed_entry(frame: bytes, received_at: int) -> Observation:
     try:
         entry = _ENTRY.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError("not a feed: no entry could be read in this answer") from error
+        raise ValueError(NO_FEED) from error
     return entry.to_observation(received_at)
 
 
-def split(body: bytes, address: str, content_type: str = "") -> list[bytes]:
+def split(body: bytes, address: str, content_type: str = "", base: str = "") -> list[bytes]:
     """Return the bytes of each entry of a feed, oldest first.
 
     A feed that is broken gives the entries that can be read; an answer that is none, or is broken so that none can,
-    comes back whole. `address` is where the feed came from: its links may be relative to it.
+    comes back whole. `address` is that of the feed, `base` where it came from in the end: links may be relative to it.
     """
     parsed = _parse(body, content_type)
     entries = parsed.get("entries") or []
-    frames = [_frame(entry, address) for entry in entries[:MOST_ENTRIES]]
+    frames = [_frame(entry, address, base or address) for entry in entries[:MOST_ENTRIES]]
     if not frames and (parsed.get("bozo") or not parsed.get("version")):
         return [body]
     return list(reversed(frames))
@@ -92,33 +106,43 @@ def feed_name(address: str) -> str:
 
 
 def _parse(body: bytes, content_type: str) -> dict[str, Any]:
-    headers = {"content-type": _content_type(body, content_type)}
+    text, charset = _as_utf8(body, content_type)
+    prolog, end, rest = text[:LONGEST_PROLOG].partition(b"?>")
+    if prolog.startswith(b"<?") and not end:
+        return {"bozo": True}
+    # feedparser looks for the declaration on the whole first line, in cubic time: the line has to end with it.
+    text = _EMPTY.sub(b"", prolog + end + b"\n" + rest + text[LONGEST_PROLOG:] if prolog.startswith(b"<?") else text)
+    headers = {"content-type": f"application/xml; charset={charset}" if charset else "application/xml"}
     try:
         parsed = feedparser.parse(
-            io.BytesIO(_EMPTY.sub(b"", body)),
-            response_headers=headers,
-            sanitize_html=False,
-            resolve_relative_uris=False,
+            io.BytesIO(text), response_headers=headers, sanitize_html=False, resolve_relative_uris=False
         )
     except Exception:  # noqa: BLE001  # a parser of twenty years of broken feeds fails in as many ways: bad data, a value
         return {"bozo": True}
     return dict(parsed)
 
 
-def _content_type(body: bytes, told: str) -> str:
-    """Return the type to read a feed by: bytes that are UTF-8 and not ASCII are UTF-8, whatever is declared."""
+def _as_utf8(body: bytes, content_type: str) -> tuple[bytes, str]:
+    """Return a feed and the charset to read it by, "" for what it declares itself or else looks like.
+
+    Bytes that are UTF-8 and not ASCII are UTF-8, whatever is declared; what says by its first bytes that it is UTF-16
+    or UTF-32 is made UTF-8.
+    """
+    for mark, charset in _MARKS:
+        if body.startswith(mark):
+            return body.decode(charset, "replace").lstrip("\ufeff").encode(), "utf-8"
     try:
         is_utf8 = not body.isascii() and bool(body.decode())
     except UnicodeDecodeError:
         is_utf8 = False
-    charset = "utf-8" if is_utf8 else told.lower().partition("charset=")[2].split(";")[0].strip(" \"'")
-    return f"application/xml; charset={charset}" if charset else "application/xml"
+    told = content_type.lower().partition("charset=")[2].split(";")[0].strip(" \"'")
+    return body, "utf-8" if is_utf8 else told
 
 
-def _frame(entry: dict[str, Any], address: str) -> bytes:
+def _frame(entry: dict[str, Any], address: str, base: str) -> bytes:
     told: dict[str, Any] = {name: entry[name][:LONGEST_FIELD] for name in _TEXTS if isinstance(entry.get(name), str)}
     if link := told.pop("link", ""):
-        told |= _link(link, told.get("id", ""), address)
+        told |= _link(link, told.get("id", ""), base)
     for name in ("published", "updated"):
         if isinstance(entry.get(name), str) and entry[name].strip():
             told["published"] = entry[name][:LONGEST_FIELD]
@@ -128,10 +152,10 @@ def _frame(entry: dict[str, Any], address: str) -> bytes:
     return msgspec.json.encode({"feed": shown_address(address), **told})
 
 
-def _link(link: str, identity: str, address: str) -> dict[str, str]:
+def _link(link: str, identity: str, base: str) -> dict[str, str]:
     """Return the link as an address; feedparser takes an id for a link where the publisher does not deny it."""
     try:
-        absolute = urljoin(shown_address(address), link)
+        absolute = urljoin(shown_address(base), link)
     except ValueError:
         return {}
     return {} if link == identity and absolute != link else {"link": absolute}

@@ -1,0 +1,126 @@
+"""The sources of news as they are polled: each feed by itself, and NewsAPI's search where there is a key."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from tapehouse.errors import ConfigError, RateLimitedError
+from tapehouse.ports import Shape
+from tapehouse.producers import newsapi, rss
+from tapehouse.producers.polled_source import PolledSource
+from tapehouse.producers.polling import Ask, Clock, Found, Upstream
+from tapehouse.settings import Settings
+
+LARGEST_FEED = 2 * 1024 * 1024
+"""Bytes; a feed seldom has half of one million, and the reading of a hostile one takes seconds for each."""
+SPENT_FOR = 3600.0
+"""Seconds to wait after NewsAPI has said that the day's requests are spent: it does not say for how long."""
+ARTICLES_AT_ONCE = "100"
+
+
+class Delivered:
+    """The frames of the last answer, so that the next one brings what is new in it and no more.
+
+    Only in memory: after a restart everything that is still served is told again, and known ones are dropped then.
+    """
+
+    def __init__(self) -> None:
+        self._last: frozenset[bytes] = frozenset()
+
+    def take(self, frames: Sequence[bytes]) -> list[bytes]:
+        """Return the frames that were not in the answer before."""
+        digests = [blake2b(frame, digest_size=16).digest() for frame in frames]
+        fresh = [frame for frame, digest in zip(frames, digests, strict=True) if digest not in self._last]
+        self._last = frozenset(digests)
+        return fresh
+
+
+class Feed:
+    """One feed. `reading` lets one feed at a time be taken apart, whatever number arrives together."""
+
+    source = rss.SOURCE
+    shape: Shape = "news"
+
+    def __init__(self, address: str, name: str, interval: float, reading: asyncio.Lock) -> None:
+        self.name = name
+        self.interval = interval
+        self._address = address
+        self._reading = reading
+        self._delivered = Delivered()
+
+    async def fetch(self, ask: Ask) -> Found:
+        """Ask for the feed, and return its new entries."""
+        answer = await ask(self._address)
+        if answer.not_modified:
+            return Found()
+        if len(answer.body) > LARGEST_FEED:
+            return Found(problem=f"{self.name}: a feed larger than {LARGEST_FEED} bytes")
+        async with self._reading:
+            frames = await asyncio.to_thread(rss.split, answer.body, self._address, answer.content_type, answer.address)
+        broken = frames == [answer.body]
+        return Found(self._delivered.take(frames), problem=f"{self.name}: {rss.NO_FEED}" if broken else "")
+
+
+class Search:
+    """NewsAPI's `/v2/everything` for one question, newest first."""
+
+    name = "everything"
+    source = newsapi.SOURCE
+    shape: Shape = "news"
+
+    def __init__(self, url: str, key: str, query: str, interval: float, *, delay_hours: int) -> None:
+        self.interval = interval
+        self._address = f"{url}/everything"
+        self._params = {"q": query, "language": "en", "sortBy": "publishedAt", "pageSize": ARTICLES_AT_ONCE}
+        self._headers = {"X-Api-Key": key}
+        self._delay_hours = delay_hours
+        self._delivered = Delivered()
+
+    async def fetch(self, ask: Ask) -> Found:
+        """Ask for the newest articles, and return those that were not among the last."""
+        try:
+            answer = await ask(self._address, params=self._params, secret_headers=self._headers)
+        except RateLimitedError as error:
+            raise RateLimitedError(str(error), retry_after=max(error.retry_after, SPENT_FOR)) from error
+        if answer.not_modified:
+            return Found()
+        frames = newsapi.split(answer.body, self._delay_hours)
+        problem = newsapi.refusal(answer.body) or "NewsAPI: not an answer" if frames == [answer.body] else ""
+        return Found(self._delivered.take(frames), problem=problem)
+
+
+def rss_source(settings: Settings, clock: Clock) -> PolledSource:
+    """Return the feeds of the settings as one source, each polled by itself."""
+    return PolledSource(rss.SOURCE, feeds(settings.rss_feeds, settings.rss_interval), settings.state, clock=clock)
+
+
+def newsapi_source(settings: Settings, clock: Clock) -> PolledSource:
+    """Return NewsAPI as a source; raise ConfigError when there is no key."""
+    if settings.newsapi_key is None:
+        raise ConfigError("TAPEHOUSE_SOURCES names newsapi, which needs a key: set NEWSAPI_KEY, or leave it out")
+    key = settings.newsapi_key.get_secret_value()
+    is_free = settings.newsapi_plan == "developer"
+    delay = newsapi.DEVELOPER_DELAY if is_free else 0
+    query, interval = settings.newsapi_query, settings.newsapi_interval
+    return PolledSource(
+        newsapi.SOURCE,
+        [Search(settings.newsapi_url, key, query, interval, delay_hours=delay)],
+        settings.state,
+        clock=clock,
+        per_day=newsapi.DAY_OF_REQUESTS if is_free else None,
+        secrets=[key],
+        explain=newsapi.refusal,
+        notes=lambda: (f"NewsAPI's free plan tells articles {delay} hours after they are published.",) if delay else (),
+    )
+
+
+def feeds(addresses: Iterable[str], interval: float) -> list[Upstream]:
+    """Return a poll for each address, under names that tell them apart and nothing secret."""
+    reading = asyncio.Lock()
+    named: dict[str, str] = {}
+    for address in dict.fromkeys(addresses):
+        name = rss.feed_name(address)
+        if name in named:
+            name = f"{name} {blake2b(address.encode(), digest_size=4).hexdigest()}"
+        named[name] = address
+    return [Feed(address, name, interval, reading) for name, address in named.items()]
