@@ -98,9 +98,15 @@ def up(demo: bool, port: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until the platform listens itself, there is nothing to commit
         signal.signal(number, lambda *_: sys.exit(0))
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
-    from tapehouse.profiles.embedded import run_up
+    settings = _begin(api_port=port)
+    if settings.profile == "cluster" and not demo:
+        from tapehouse.profiles.cluster import run_up as run_up_cluster
 
-    run_up(_begin(api_port=port), demo=demo)
+        run_up_cluster(settings)
+    else:
+        from tapehouse.profiles.embedded import run_up
+
+        run_up(settings, demo=demo)
 
 
 @main.command()

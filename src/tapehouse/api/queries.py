@@ -70,7 +70,7 @@ class Queries:
         by_opening: dict[int, CandleRow] = {}
         for row in [*stored, *(row for row in remembered if _matches(row, query))]:
             known = by_opening.get(row.opened_at)
-            if known is None or row.revision >= known.revision or row.state == "open":
+            if known is None or row.revision > known.revision or row.state == "open":
                 by_opening[row.opened_at] = row
         found = [by_opening[opened] for opened in sorted(by_opening)]
         return found[: query.limit] if query.start else found[-query.limit :]
@@ -131,7 +131,7 @@ def _matches(row: CandleRow, query: CandleQuery) -> bool:
         return False
     if query.bounded_end is not None and opened >= query.bounded_end:
         return False
-    return query.as_of is None or (row.state != "open" and to_time(row.known_at) <= query.as_of)
+    return query.as_of is None or (row.known_at > 0 and to_time(row.known_at) <= query.as_of)
 
 
 def _opening(time: datetime, length: timedelta) -> datetime:

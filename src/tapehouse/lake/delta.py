@@ -131,6 +131,11 @@ class DeltaLake:
         with self._open(table).current() as delta:
             return [] if delta is None else sorted({str(part["date"]) for part in delta.partitions()})
 
+    def version(self, table: str) -> int:
+        """Return the table's newest version, -1 of a table that a reader finds not to be there."""
+        with self._open(table).current() as delta:
+            return -1 if delta is None else delta.version()
+
     @contextmanager
     def writing(self, table: str) -> Iterator[DeltaTable]:
         """Hold a table for a commit of one's own (compaction, upkeep), at its newest version."""

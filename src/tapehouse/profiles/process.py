@@ -7,6 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+
+from tapehouse.settings import Settings
 
 M_ARENA_MAX = -8
 """What `mallopt(3)` of glibc calls the most arenas."""
@@ -15,6 +18,17 @@ M_ARENA_MAX = -8
 def say(text: str) -> None:
     """Tell the person at the terminal."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # for the person at the terminal
+
+
+def announce(settings: Settings) -> Callable[[str, int], None]:
+    """Return what tells the person where the platform answers, once it does."""
+
+    def tell(host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        say(f"Tapehouse follows {', '.join(settings.symbols)}; the lake is {settings.lake}")
+        say(f"Open http://{shown}:{port}   (Ctrl-C stops)")
+
+    return tell
 
 
 def leave_within(seconds: float) -> None:

@@ -54,6 +54,11 @@ class KafkaTapeReader:
         records.sort(key=lambda record: record.timestamp)
         return to_batches(records)
 
+    @property
+    def error(self) -> str:
+        """What keeps the brokers from answering, empty while they do."""
+        return self._broker.error
+
     def close(self) -> None:
         """Wake whoever reads, and read no more."""
         self._closed.set()

@@ -1,0 +1,143 @@
+"""The cluster profile's API: history from the lake that `tapehouse stream` writes, the present from the same tape."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+
+import uvloop
+
+from tapehouse.api.main import create_app, serve
+from tapehouse.catalog import KLINES_TOPIC, TRADES_TOPIC
+from tapehouse.lake.snapshot import Snapshot
+from tapehouse.market.ledger import CandleRow
+from tapehouse.market.windows import DAY, MINUTE
+from tapehouse.pipeline import Stage
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
+from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.storage import open_lake_to_read, reading
+from tapehouse.settings import Settings
+from tapehouse.streaming.followed_view import FollowedView
+from tapehouse.streaming.follower import Follower
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.settled import Settled
+from tapehouse.streaming.verification import tally
+from tapehouse.tape.reader import KafkaTapeReader
+
+TOPICS = (TRADES_TOPIC, KLINES_TOPIC, "market-data", "sentiment", "news")
+MARGIN = MINUTE
+"""How long before the newest message in the lake the tape is read from: arrivals are that much out of order at most."""
+WAKE_EVERY = 0.1
+"""Seconds the follower waits for messages before it looks at what the lake has settled."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the lake; each costs it two small requests."""
+LEAVE_WITHIN = 3.0
+"""Seconds from the end of serving to the end of the process, whatever a client's read still waits for."""
+MOST_LOOKS = 60
+"""Looks whose findings may wait for the follower; then the lake is looked at no further."""
+
+
+class Following:
+    """The parts of the profile, put together on what the lake holds, and what they do until they are stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lake = open_lake_to_read(settings)
+        snapshot = Snapshot(self._lake)
+        recovered = recover(snapshot, settings.symbols)
+        clock = ArrivalClock(recovered.known_at)
+        self.view = FollowedView()
+        self.view.context.recall(snapshot)
+        self._follower = Follower(self._lake, self.view, recovered, now=clock.now)
+        for symbol, (compared, agreeing) in tally(snapshot, clock.now() - DAY).items():
+            self._follower.count_verified(symbol, compared, agreeing)
+        self._settled = Settled(self._lake, snapshot)
+        self._found: queue.Queue[list[CandleRow]] = queue.Queue(MOST_LOOKS)
+        self._since = time.time_ns() // 1000
+        self.tape = KafkaTapeReader(settings, since=max(0, recovered.known_at - MARGIN), topics=TOPICS)
+
+    async def run(self) -> None:
+        """Serve until cancelled; raise what ends it otherwise."""
+        app = create_app(self.view, self._lake, lambda: [self.status()], self._settings)
+        following, looking = Stage("follow", self._follow), Stage("look", self._look)
+        try:
+            async with asyncio.TaskGroup() as group:
+                at = self._settings.api_host, self._settings.api_port
+                group.create_task(serve(app, *at, announce(self._settings)))
+                group.create_task(following.watch())
+                group.create_task(looking.watch())
+        finally:
+            self.tape.close()
+            await asyncio.gather(asyncio.to_thread(looking.stop), asyncio.to_thread(following.stop))
+
+    def status(self) -> SourceStatus:
+        """Say of the tape what a source says of its connections: its newest message tells how fresh the feed is."""
+        symbols = self.view.health().values()
+        error = self.tape.error
+        connection = ConnectionStatus(
+            name="tape",
+            symbols=len(symbols),
+            state="backing_off" if error else "open",
+            endpoint=self._settings.kafka_bootstrap,
+            since=self._since,
+            last_message_at=max((symbol.last_received_at for symbol in symbols), default=0),
+            attempts=1,
+            last_error=error,
+            stalled=(),
+        )
+        return SourceStatus(
+            name="binance",
+            connections=(connection,),
+            symbols=len(symbols),
+            stalled=(),
+            stream_endpoint=self._settings.kafka_bootstrap,
+            rest_endpoint="",
+            clock_offset=None,
+            weight_used=0,
+            weight_limit=0,
+            repairs_wait_for=0.0,
+            last_error=error,
+            notes=(),
+        )
+
+    def _follow(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            batches = self.tape.read(WAKE_EVERY)
+            if batches:
+                self._follower.fold(batches)
+            while not self._found.empty():
+                self._follower.take_over(self._found.get())
+
+    def _look(self, stopping: threading.Event) -> None:
+        while not stopping.wait(LOOK_EVERY):
+            if self._found.full():
+                continue
+            rows, committed = self._settled.look()
+            if committed:
+                self.view.committed_at = time.time_ns() // 1000
+            if rows:
+                self._found.put(rows)
+
+
+def run_up(settings: Settings) -> None:
+    """Serve what the tape and the lake tell until told to stop; raise what ended it otherwise."""
+    keep_memory_together()
+    with contextlib.suppress(KeyboardInterrupt), reading(settings):
+        uvloop.run(_up(settings))
+
+
+async def _up(settings: Settings) -> None:
+    stopped = when_told_to_stop()
+    following = await asyncio.to_thread(Following, settings)
+    running = asyncio.create_task(following.run())
+    await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        say("Stopped; the tape and the lake keep everything.")
+        leave_within(LEAVE_WITHIN)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
