@@ -66,6 +66,14 @@ def test_no_secret_reaches_the_log():
     assert lines[0]["url"] == "http://***@host/path?apiKey=***&limit=5"
 
 
+def test_a_traceback_in_the_log_shows_no_values_a_key_may_be_among_them():
+    (line,) = logged(
+        "def ask(header):\n  1 / 0\ntry:\n  ask('hid' + 'den')\nexcept ArithmeticError:\n  log.exception('e')"
+    )
+    assert line["exception"][0]["frames"]
+    assert "hidden" not in json.dumps(line)
+
+
 @pytest.mark.parametrize(
     "harmless", ["wss://stream.binance.com:9443/stream?streams=btcusdt@trade", "a@b", 7, None, "s3://bucket/key=1"]
 )

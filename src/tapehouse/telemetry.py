@@ -107,6 +107,9 @@ client_messages_dropped = Counter(
     "tapehouse_client_messages_dropped", "Messages not sent because a client read too slowly; the client is told."
 )
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # a local may be a key on its way into a header
+)
 _SECRET_NAME = re.compile(r"api_?key|secret|token|password|authorization", re.IGNORECASE)
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _SECRET_IN_QUERY = re.compile(r"(?<=[?&])([\w-]*(?:key|secret|token|password|signature)[\w-]*=)[^&\s]+", re.IGNORECASE)
@@ -138,7 +141,7 @@ def set_up_logging(level: str) -> None:
 def _rendering(*, for_person: bool) -> list[structlog.typing.Processor]:
     if for_person:
         return [_mask_event, structlog.dev.ConsoleRenderer(exception_formatter=_write_masked_traceback)]
-    return [structlog.processors.dict_tracebacks, _mask_event, structlog.processors.JSONRenderer()]
+    return [_TRACEBACKS, _mask_event, structlog.processors.JSONRenderer()]
 
 
 def _mask_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
