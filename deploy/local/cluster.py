@@ -43,6 +43,8 @@ def up(root: Path) -> int:
             began.wait()
         return 130
     if status["failed"]:
+        if began is not None:
+            began.wait()
         say(f"The cluster did not start. {status['failed']}")
         return 1
     say(describe(root, environment, status))
@@ -144,7 +146,7 @@ def describe(root: Path, environment: dict[str, str], status: Status) -> str:
     )
     return f"""
   the page       http://127.0.0.1:{environment["TAPEHOUSE_API_PORT"]}
-  Spark          http://127.0.0.1:{environment["CLUSTER_SPARK_PORT"]}
+  Spark          http://127.0.0.1:{environment["TAPEHOUSE_SPARK_UI_PORT"]}
   the tables     {environment["TAPEHOUSE_LAKE"]} at {environment["AWS_ENDPOINT_URL"]}
   the tape       Kafka at {environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]}
   logs, data     {root}{again}

@@ -69,11 +69,11 @@ class Job(Program):
         return self.process is not None and self.process.poll() == 0
 
 
-def services(root: Path, environment: Mapping[str, str], *, live: bool) -> list[Server]:
+def services(root: Path, environment: dict[str, str], *, live: bool) -> list[Server]:
     """Return what runs, in the order it starts; `live` takes Binance instead of the exchange in the box."""
     ports = {name: int(environment[f"CLUSTER_{name}_PORT"]) for name in PORTS if f"CLUSTER_{name}_PORT" in environment}
     api = int(environment["TAPEHOUSE_API_PORT"])
-    given = dict(environment)
+    given = environment | {"SPARK_LOCAL_IP": "127.0.0.1"}  # Spark's page has no password: it is for this machine
     keys = (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     in_the_box = f"127.0.0.1:{ports['EXCHANGE']}"
     if not live:
@@ -138,6 +138,7 @@ def new_environment(root: Path) -> dict[str, str]:
         "TAPEHOUSE_STATE": str(root.absolute() / "state"),
         "TAPEHOUSE_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['BROKER']}",
         "TAPEHOUSE_SPARK_JARS": str(root.absolute() / "spark-jars"),
+        "TAPEHOUSE_SPARK_UI_PORT": str(ports.pop("SPARK")),
         "TAPEHOUSE_API_PORT": str(ports.pop("API")),
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['STORE']}",
         "AWS_REGION": "us-east-1",
