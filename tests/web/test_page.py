@@ -157,7 +157,7 @@ def test_nothing_sticks_out_of_a_phone_or_a_desk(address, page: Page, width, sch
 @pytest.mark.usefixtures("traded")
 def test_the_documentation_works_without_a_network_and_answers(address, page: Page):
     page.goto(address + "/docs")
-    expect(page.locator("#reference section")).to_have_count(6)
+    expect(page.locator("#reference section").first).to_be_visible()
     route = page.locator("section", has_text="/prices/latest").first
     route.get_by_role("button", name="Try it").click()
     expect(route.locator("pre")).to_contain_text('"price":65065')

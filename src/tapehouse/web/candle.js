@@ -17,12 +17,14 @@ const FIELDS = [
   ["First id", "first_trade_id"], ["Last id", "last_trade_id"], ["Revision", "revision"],
 ];
 
-/** Fill the panel with a candle, or hide it; `atRight` puts it out of the pointer's way. */
-export function showCandle(panel, row, atRight) {
+const MOST_STORIES = 3;
+
+/** Fill the panel with a candle and the stories of its time, or hide it; `atRight` puts it out of the pointer's way. */
+export function showCandle(panel, row, stories, atRight) {
   panel.hidden = !row;
   if (!row) return;
   panel.dataset.side = atRight ? "right" : "left";
-  panel.replaceChildren(head(row), list(row));
+  panel.replaceChildren(head(row), list(row), ...stories.slice(-MOST_STORIES).map((story) => headline(story)));
 }
 
 function head(row) {
@@ -41,6 +43,12 @@ function list(row) {
   for (const [name, field] of FIELDS) made.append(element("dt", name), exact(field, row[field]));
   made.append(element("dt", "Known at"), element("dd", row.known_at ? row.known_at.slice(0, 19).replace("T", " ") : "now"));
   made.append(element("dt", "State"), element("dd", MEANS[row.state] ?? row.state));
+  return made;
+}
+
+function headline(story) {
+  const made = element("p", `${story.observed_at.slice(11, 16)} ${story.title}`);
+  made.className = "headline";
   return made;
 }
 

@@ -8,7 +8,7 @@ const OLDER_WITHIN = 30; // fetch history when this few candles are left of the 
 const SHOWN_FIRST = 120;
 
 export class Chart {
-  /** `on.hover(row, atRight)` gets the candle under the pointer or null; `on.older()` asks for history. */
+  /** `on.hover(row, stories, atRight)` gets the candle under the pointer or null, and the stories of its time; `on.older()` asks for history. */
   constructor(container, on) {
     this.container = container;
     this.on = on;
@@ -18,6 +18,7 @@ export class Chart {
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
     this.markers = createSeriesMarkers(this.candles, []);
     this.gaps = new GapBands();
+    this.stories = [];
     this.candles.attachPrimitive(this.gaps);
     this.clear();
     this.#listen();
@@ -87,6 +88,12 @@ export class Chart {
     if (time === this.shown) this.#show(time);
   }
 
+  /** Mark when stories were published; oldest first. */
+  tell(stories) {
+    this.stories = stories;
+    this.#mark();
+  }
+
   #keep(row) {
     this.rows.set(seconds(row.opened_at), row);
     if (row.close != null) this.#widen(decimalsOf(row.close));
@@ -107,8 +114,24 @@ export class Chart {
 
   #mark() {
     const revised = this.times.filter((time) => this.rows.get(time).revision > 1 && this.rows.get(time).state !== "open");
-    this.markers.setMarkers(revised.map((time) => ({ time, position: "belowBar", shape: "circle", color: this.colours?.revised, size: 0.6 })));
+    const told = this.#storiesByCandle();
+    this.markers.setMarkers([
+      ...revised.map((time) => ({ time, position: "belowBar", shape: "circle", color: this.colours?.revised, size: 0.6 })),
+      ...[...told].map(([time, { length }]) => ({ time, position: "aboveBar", shape: "square", color: this.colours?.story, size: 0.7, text: length > 1 ? String(length) : "" })),
+    ].sort((left, right) => left.time - right.time));
     this.gaps.show(this.times.filter((time) => this.rows.get(time).state === "gap"));
+  }
+
+  /** The stories of the windows that are shown, by opening time. */
+  #storiesByCandle() {
+    const told = new Map();
+    for (const story of this.stories) {
+      const published = seconds(story.observed_at);
+      const time = this.times.findLast((opened) => opened <= published);
+      if (time === undefined || published >= seconds(this.rows.get(time).closes_at)) continue;
+      told.set(time, [...(told.get(time) ?? []), story]);
+    }
+    return told;
   }
 
   #candle(time) {
@@ -137,7 +160,7 @@ export class Chart {
   /** Read the colours of the scheme in force. */
   paint() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["text", "soft", "faint", "grid", "line", "raised", "up", "down", "gap", "gap-band", "revised", "up-volume", "down-volume"];
+    const names = ["text", "soft", "faint", "grid", "line", "raised", "up", "down", "gap", "gap-band", "revised", "story", "up-volume", "down-volume"];
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const { soft, grid, line, faint, raised } = this.colours;
     this.chart.applyOptions({
@@ -160,7 +183,8 @@ export class Chart {
   #show(time) {
     this.shown = time;
     const x = time === null ? 0 : this.chart.timeScale().timeToCoordinate(time);
-    this.on.hover(time === null ? null : this.rows.get(time), x < this.container.clientWidth / 2);
+    const stories = time === null ? [] : this.#storiesByCandle().get(time) ?? [];
+    this.on.hover(time === null ? null : this.rows.get(time), stories, x < this.container.clientWidth / 2);
   }
 
   #walk(event) {

@@ -80,6 +80,10 @@ function show(name, { state, head, text }) {
 function showFacts(health, of, waited) {
   const facts = [];
   for (const [name, source] of Object.entries(health.sources)) {
+    if (source.kind === "polled") {
+      facts.push([SOURCES[name] ?? name, polled(source, waited), source.connected ? "" : "old"]);
+      continue;
+    }
     facts.push([`Feed ${name}`, source.state]);
     if (source.lag_seconds != null) facts.push(["From trade to here", lag(source.lag_seconds)]);
     if (source.clock_offset_seconds != null) facts.push(["Clock offset", `${Math.round(source.clock_offset_seconds * 1000)} ms`]);
@@ -88,7 +92,15 @@ function showFacts(health, of, waited) {
   if (age != null) facts.push(["Last commit", `${span(age + waited)} ago`]);
   if (of.windows_overdue) facts.push(["Over and not proved", count(of.windows_overdue, "window")]);
   const list = document.getElementById("facts");
-  list.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+  list.replaceChildren(...facts.flatMap(([name, value, state]) => [element("dt", name), element("dd", value, state)]));
+}
+
+const SOURCES = { coingecko: "CoinGecko", fear_greed: "Fear & Greed", rss: "News feeds", newsapi: "NewsAPI" };
+
+/** How old what an upstream told is; one that does not answer is named as what it is. */
+function polled(source, waited) {
+  const age = source.freshness_seconds == null ? "nothing yet" : `${span(source.freshness_seconds + waited)} ago`;
+  return source.connected ? age : `${source.state.replace("_", " ")} · ${age}`;
 }
 
 /** A lag below zero only says that the clocks are not known that well. */
@@ -96,8 +108,9 @@ function lag(seconds) {
   return seconds < 0 ? "within clock error" : `${Math.round(seconds * 1000)} ms`;
 }
 
-function element(tag, text) {
+function element(tag, text, state = "") {
   const made = document.createElement(tag);
   made.textContent = text;
+  made.dataset.state = state;
   return made;
 }

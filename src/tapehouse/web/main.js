@@ -5,6 +5,9 @@ import { Chart } from "./chart.js";
 import { Coverage } from "./coverage.js";
 import { alarm, showHealth } from "./health.js";
 import { Live } from "./live.js";
+import { Market } from "./market.js";
+import { Mood } from "./mood.js";
+import { News } from "./news.js";
 import { changeBetween, grouped, padded, parseExact } from "./numbers.js";
 import { Symbols } from "./symbols.js";
 import { Tape } from "./tape.js";
@@ -21,7 +24,10 @@ let fetchingOlder = false;
 let oldestReached = false;
 
 const tape = new Tape(at("tape"), at("rate"));
-const chart = new Chart(at("chart"), { hover: (row, atRight) => showCandle(at("candle"), row, atRight), older: fetchOlder });
+const chart = new Chart(at("chart"), { hover: (row, stories, atRight) => showCandle(at("candle"), row, stories, atRight), older: fetchOlder });
+const news = new News({ list: at("news"), note: at("news-note"), only: at("news-only") }, (stories) => chart.tell(stories));
+const mood = new Mood({ gauge: at("gauge"), line: at("mood-line"), value: at("mood-value"), word: at("mood-word"), since: at("mood-day") });
+const market = new Market(at("figures"));
 const coverage = new Coverage(at("coverage-bar"), at("coverage-first"), at("coverage-last"));
 const symbols = new Symbols(at("symbols"), at("finder"), (symbol) => choose({ symbol }));
 const live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`, { message: receive, link: showLink });
@@ -34,6 +40,9 @@ const receivers = {
   trades: (message) => ofChosen(message) && tape.add(message.trades, message.skipped),
   prices: (message) => message.prices.forEach(showPrice),
   health: takeHealth,
+  market: (message) => market.take(message),
+  sentiment: (message) => mood.add(message.sentiment),
+  news: (message) => news.add(message.news),
   error: (message) => console.error(message.title, message.detail),
 };
 
@@ -67,7 +76,9 @@ function subscribe() {
   if (!chosen.symbol) return;
   at("symbol").textContent = chosen.symbol;
   document.title = `${chosen.symbol} · Tapehouse`;
-  live.subscribe({ symbols: [chosen.symbol], interval: chosen.interval, channels: ["candles", "trades", "prices", "health"] });
+  live.subscribe({ symbols: [chosen.symbol], interval: chosen.interval, channels: ["candles", "trades", "prices", "health", "market", "sentiment", "news"] });
+  news.choose(chosen.symbol);
+  market.choose(chosen.symbol);
   showState();
 }
 

@@ -1,0 +1,140 @@
+import re
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tapehouse.market.context import Observation, Version
+from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
+
+pytestmark = pytest.mark.browser
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+def told(kind: str, source: str, key: str, at: int, **fields) -> Version:
+    return Version(Observation(kind, source, key, at, now(), fields), now(), b"")
+
+
+def story(key: str, title: str, *, at: int, tickers: tuple[str, ...] = (), **fields) -> Version:
+    common = {"link": f"https://a.example/{key}", "summary": "", "publisher": "A Daily", "sentiment": 0, "story": key}
+    return told("news", "rss:a", key, at, title=title, tickers=list(tickers), **(common | fields))
+
+
+@pytest.fixture
+def traded(market):
+    """A few minutes of trades, the last one open."""
+    start = opened_at(now(), "1m") - 5 * MINUTE
+    market.tell(*[market.trade("65000", "0.5", at=start + minute * MINUTE) for minute in range(6)])
+    market.commit()
+    return market
+
+
+@pytest.fixture
+def publish(traded):
+    return lambda *versions: traded.view.context.publish(versions)
+
+
+def test_stories_come_newest_first_and_a_new_one_on_top(publish, address, page: Page):
+    publish(story("1", "Bitcoin climbs", at=now() - MINUTE), story("2", "Ether slides", at=now()))
+    page.goto(address)
+    expect(page.locator("#news h3")).to_have_text(["Ether slides", "Bitcoin climbs"])
+    publish(story("3", "Third", at=now()))
+    expect(page.locator("#news h3")).to_have_text(["Third", "Ether slides", "Bitcoin climbs"])
+
+
+def test_an_edited_headline_takes_the_place_of_the_one_before(publish, address, page: Page):
+    publish(story("1", "First words", at=now()))
+    page.goto(address)
+    expect(page.locator("#news h3")).to_have_text(["First words"])
+    publish(story("1", "Second words", at=now()))
+    expect(page.locator("#news h3")).to_have_text(["Second words"])
+
+
+def test_a_story_of_several_outlets_is_shown_once_with_their_names(publish, address, page: Page):
+    publish(
+        story("1", "Bitcoin climbs", at=now() - SECOND),
+        story("2", "Bitcoin climbs, others say", at=now(), story="1", publisher="B Herald"),
+    )
+    page.goto(address)
+    expect(page.locator("#news h3")).to_have_text(["Bitcoin climbs"])
+    expect(page.locator("#news .publisher")).to_have_text("A Daily and B Herald")
+
+
+def test_only_the_chosen_coins_stories_are_shown_when_asked(publish, address, page: Page):
+    publish(story("1", "Of Bitcoin", at=now(), tickers=("BTC",)), story("2", "Of Ether", at=now(), tickers=("ETH",)))
+    page.goto(address)
+    expect(page.locator("#news li")).to_have_count(2)
+    page.get_by_label("BTC only").check()
+    expect(page.locator("#news h3")).to_have_text(["Of Bitcoin"])
+    page.get_by_role("tab", name="ETHUSDT").click()
+    expect(page.locator("#news h3")).to_have_text(["Of Ether"])
+
+
+def test_words_of_a_story_are_text_and_only_the_web_is_linked(publish, address, page: Page):
+    title = "<img src=x onerror=alert(1)> & more"
+    publish(story("1", title, at=now(), link="javascript:alert(1)", summary="<script>alert(2)</script>"))
+    page.goto(address)
+    expect(page.locator("#news h3")).to_have_text(title)
+    expect(page.locator("#news a, #news img, #news script")).to_have_count(0)
+
+
+def test_a_story_is_told_with_the_candle_of_its_time(publish, address, page: Page):
+    publish(
+        story("1", "Bitcoin climbs", at=now(), tickers=("BTC",)), story("2", "Of Ether", at=now(), tickers=("ETH",))
+    )
+    page.goto(address)
+    expect(page.locator("#news li")).to_have_count(2)
+    page.locator("#chart").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#candle .headline")).to_have_text([re.compile("Bitcoin climbs$")])
+
+
+def test_the_index_is_drawn_and_a_missing_day_stays_open(publish, address, page: Page):
+    days = [0, 1, 3, 4]
+    for day in days:
+        at = now() // DAY * DAY - day * DAY
+        key = time.strftime("%Y-%m-%d", time.gmtime(at / SECOND))
+        publish(told("sentiment", "fear_greed", key, at, value=70 - day, value_classification="Greed"))
+    page.goto(address)
+    expect(page.locator("#mood-value")).to_have_text("70")
+    expect(page.locator("#gauge")).to_have_attribute(
+        "aria-label", "Fear and Greed index 70 of 100: Greed, on " + today()
+    )
+    drawn = page.locator("#mood-line .days").get_attribute("d")
+    assert (drawn.count("M"), drawn.count("L")) == (2, 2)
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def test_the_coin_and_the_whole_market_are_told_with_every_digit_at_hand(publish, address, page: Page):
+    coin = {"symbol": "btc", "name": "Bitcoin", "market_cap": "1230987654321.5", "market_cap_rank": 1}
+    figures = {"total_volume": "3200000000", "circulating_supply": "19890000", "price_change_percentage_24h": "-1.5"}
+    publish(told("market_data", "coingecko", "bitcoin", now(), **coin, **figures))
+    publish(
+        told(
+            "market_data",
+            "coingecko_global",
+            "global",
+            now(),
+            total_market_cap="2e0",
+            market_cap_percentage_btc="56.25",
+        )
+    )
+    page.goto(address)
+    cap = page.locator("#figures div", has_text="Bitcoin market cap")
+    expect(cap.locator("dd").first).to_have_text("$1.23 T")
+    assert cap.get_attribute("title").startswith("1,230,987,654,321.5 as of")
+    expect(page.locator("#figures div", has_text="BTC dominance").locator("dd").first).to_have_text("56.3 %")
+    expect(page.locator("#figures")).to_contain_text("1.50 % in 24 h")
+
+
+def test_the_upstreams_are_named_where_their_data_is(address, page: Page):
+    page.goto(address)
+    named = page.locator(".context .sources")
+    expect(named).to_contain_text("Data provided by CoinGecko")
+    expect(named.get_by_role("link", name="alternative.me")).to_have_attribute("href", "https://alternative.me/crypto/")
