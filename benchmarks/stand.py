@@ -87,6 +87,7 @@ def platform(folder: Path, source: Exchange, **settings: str) -> Iterator[Platfo
         "BINANCE_ARCHIVE_URL": source.rest_url,
         "API_PORT": "0",
         "SYMBOLS": "*USDT",
+        "SOURCES": "binance",
         **settings,
     }
     environment = os.environ | {f"TAPEHOUSE_{name}": value for name, value in chosen.items()}

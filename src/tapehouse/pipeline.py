@@ -8,7 +8,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import structlog
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.ports import Hole, Lake, Source
+from tapehouse.producers.polled_source import PolledSource
 from tapehouse.streaming.backfill import Past
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.repairs import RepairDesk
@@ -52,7 +53,10 @@ class LiveSource(Source, Oracle, Past, Protocol):
 class Parts(msgspec.Struct):
     """What a profile puts together."""
 
-    source: LiveSource
+    source: LiveSource | None
+    """The exchange, None where none is followed."""
+    polled: Sequence[PolledSource]
+    """What is asked now and then about the market around it."""
     tape: LocalTape
     engine: EmbeddedEngine
     lake: Lake
@@ -80,19 +84,28 @@ async def run(parts: Parts) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             for work in (
-                parts.source.run(parts.tape),
-                RepairDesk(parts.holes, parts.source, parts.tape).run(),
-                settle_disputes(parts),
-                fetch_past(parts),
+                *follow(parts),
+                *(source.run(parts.tape) for source in parts.polled),
                 parts.serve(),
                 folding.watch(),
                 maintaining.watch(),
             ):
                 group.create_task(work)
     finally:
-        await parts.source.close()
+        for source in (parts.source, *parts.polled):
+            if source is not None:
+                await source.close()
         parts.tape.close()
         await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(folding.stop))
+
+
+def follow(parts: Parts) -> Sequence[Coroutine[Any, Any, None]]:
+    """Return the work that following an exchange takes; none where none is followed."""
+    if parts.source is None:
+        return ()
+    repairs = RepairDesk(parts.holes, parts.source, parts.tape).run()
+    disputes = settle_disputes(parts, parts.source)
+    return parts.source.run(parts.tape), repairs, disputes, fetch_past(parts, parts.source)
 
 
 def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Event) -> None:
@@ -118,7 +131,7 @@ def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping:
         maintenance.run_once(to_time(now()))
 
 
-async def settle_disputes(parts: Parts) -> None:
+async def settle_disputes(parts: Parts, oracle: Oracle) -> None:
     """Look into each candle that differs from the exchange's, and record what stays."""
     while True:
         await asyncio.sleep(DISPUTES_EVERY)
@@ -128,18 +141,18 @@ async def settle_disputes(parts: Parts) -> None:
         for _ in range(found):
             check = parts.engine.disputes.popleft()
             try:
-                parts.engine.record(await look_into(check, parts.lake, parts.source, parts.now()))
+                parts.engine.record(await look_into(check, parts.lake, oracle, parts.now()))
             except TapehouseError as error:
                 log.warning("dispute_waits", symbol=check.symbol, why=str(error))
                 parts.engine.disputes.append(check)
                 break
 
 
-async def fetch_past(parts: Parts) -> None:
+async def fetch_past(parts: Parts, source: Past) -> None:
     """Bring the trades from before the start, one symbol after the other, over the same tape."""
     for symbol, (start, _) in list(parts.past.items()):
         try:
-            async for batch, _ in parts.source.history(symbol, start, parts.now()):
+            async for batch, _ in source.history(symbol, start, parts.now()):
                 await parts.tape.append(batch)
         except TapehouseError as error:
             log.warning("past_not_fetched", symbol=symbol, why=str(error), what_to_do="tapehouse backfill brings it")

@@ -226,7 +226,7 @@ def platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
     made: list[Platform] = []
 
     def make(before: Exchange | None, symbols: str, **settings: str) -> Platform:
-        defaults = {"TAPEHOUSE_SYMBOLS": symbols, "TAPEHOUSE_API_PORT": "0"}
+        defaults = {"TAPEHOUSE_SYMBOLS": symbols, "TAPEHOUSE_API_PORT": "0", "TAPEHOUSE_SOURCES": "binance"}
         if before is not None:
             defaults["TAPEHOUSE_BINANCE_WS_URL"] = before.running.ws_url
             defaults["TAPEHOUSE_BINANCE_REST_URL"] = before.running.rest_url

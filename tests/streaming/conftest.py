@@ -28,13 +28,12 @@ def lake(tmp_path) -> DeltaLake:
 
 
 @pytest.fixture
-def start_engine() -> Callable[..., EmbeddedEngine]:
+def start_engine() -> Callable[[DeltaLake], EmbeddedEngine]:
     """The normal start, on a clock that steps a third of a second a look, from the end of the last one on."""
     ticks = itertools.count((START + 3_600_000) * 1000, 333_333)
 
-    def start(lake: DeltaLake, **options) -> EmbeddedEngine:
-        recovered = recover(lake, ["BTCUSDT", "ETHUSDT"])
-        return EmbeddedEngine(lake, LiveView(), recovered, now=lambda: next(ticks), **options)
+    def start(lake: DeltaLake) -> EmbeddedEngine:
+        return EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT", "ETHUSDT"]), now=lambda: next(ticks))
 
     return start
 

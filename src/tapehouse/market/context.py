@@ -50,6 +50,10 @@ class Known:
     def __len__(self) -> int:
         return len(self._held)
 
+    def keys(self) -> list[tuple[str, str]]:
+        """Return the sources and keys that are held."""
+        return list(self._held)
+
     def recall(self, source: str, key: str, fields: str, observed_at: int, known_at: int) -> None:
         """Remember a stored version; `fields` as `canonical` wrote them. Call it oldest version first."""
         self._hold((source, key), _Held(_digest(fields), observed_at, known_at))

@@ -10,10 +10,19 @@ import msgspec
 
 from tapehouse.market.context import Observation, Value
 from tapehouse.market.windows import DAY, SECOND
+from tapehouse.ports import Shape
+from tapehouse.producers.polled_source import PolledSource
+from tapehouse.producers.polling import Ask, Clock, Found
+from tapehouse.settings import Settings
 
 SOURCE = "fear_greed"
 EARLIEST = 1_514_764_800
 """The index begins on 2018-02-01; what is said to be of before 2018 (seconds) is not of it."""
+RECENT_DAYS = 31
+"""So many days are asked for once the history is there: an outage of a month leaves no hole."""
+LATE_BY, SOONEST = 30.0, 300.0
+"""Seconds after the time at which a new value is due, and between two questions at least."""
+PER_MINUTE = 10
 
 
 class IndexDay(msgspec.Struct):
@@ -59,3 +68,49 @@ def index_day(frame: bytes, received_at: int) -> Observation:
 def split(body: bytes) -> list[bytes]:
     """Return the bytes of each day's value, oldest first; raise msgspec.MsgspecError when it cannot be cut."""
     return [bytes(day) for day in reversed(_ANSWER.decode(body).data)]
+
+
+class FearGreed:
+    """The index at `address`: its whole history with the first answer of a process, then the latest days.
+
+    `interval` are the seconds between two questions at most; it is asked sooner where a new value is due.
+    """
+
+    name = "index"
+    source = SOURCE
+    shape: Shape = "sentiment"
+
+    def __init__(self, address: str, interval: float) -> None:
+        self.interval = interval
+        self._address = address
+        self._has_history = False
+
+    async def fetch(self, ask: Ask) -> Found:
+        """Ask for the days that may be new."""
+        limit = RECENT_DAYS if self._has_history else 0
+        answer = await ask(self._address, params={"limit": str(limit), "format": "json"})
+        if answer.not_modified:
+            return Found()
+        try:
+            frames = split(answer.body)
+            told = _ANSWER.decode(answer.body).metadata.error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return Found([answer.body], problem="the answer is not what alternative.me documents")
+        if told:
+            return Found([answer.body], problem=told[:200])
+        self._has_history = True
+        return Found(frames, next_in=self._until_next(frames))
+
+    def _until_next(self, frames: list[bytes]) -> float:
+        """Return when the next value is due, and a little later: they are late at times."""
+        try:
+            due = float(_DAY.decode(frames[-1]).time_until_update or self.interval)
+        except (IndexError, ValueError, msgspec.MsgspecError):
+            due = self.interval
+        return min(max(due + LATE_BY, SOONEST), self.interval)
+
+
+def fear_greed_source(settings: Settings, clock: Clock) -> PolledSource:
+    """Return the source as it is set."""
+    upstream = FearGreed(settings.fear_greed_url, settings.fear_greed_interval)
+    return PolledSource(SOURCE, [upstream], settings.state, clock=clock, per_minute=PER_MINUTE)

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvloop
+from pydantic import SecretStr
 
 from tapehouse.api.main import create_app, serve
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
@@ -16,7 +17,9 @@ from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
-from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.producers.polling import Clock
+from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.sources import coins_with_history, polled_sources
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
 from tapehouse.streaming.embedded import EmbeddedEngine
@@ -33,6 +36,8 @@ DEMO_HOURS = 0.25
 HOUR = 60 * MINUTE
 DEMO_RATE = 60.0
 """Trades a second of the demo, over all symbols."""
+_DEMO_INTERVALS = {"coingecko_interval": 60.0, "coingecko_price_interval": 15.0, "rss_interval": 30.0}
+"""Seconds between two polls there: nobody's server is asked, and something is to be seen."""
 
 
 def embedded(settings: Settings, lake: DeltaLake) -> Parts:
@@ -50,15 +55,20 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
     )
     for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
         engine.count_verified(symbol, compared, agreeing)
-    source = BinanceSource(settings, floor=recovered.known_at)
-    app = create_app(view, lake, lambda: [source.status()], settings)
+    sources = settings.chosen_sources()
+    source = BinanceSource(settings, floor=recovered.known_at) if "binance" in sources else None
+    history_held = coins_with_history(recovered.context, clock.now())
+    polled = polled_sources(settings, sources, Clock(clock.now), lambda: list(recovered.ledgers), history_held)
+    told = [each for each in (source, *polled) if each is not None]
+    app = create_app(view, lake, lambda: [each.status() for each in told], settings)
     return Parts(
         source=source,
+        polled=polled,
         tape=LocalTape(),
         engine=engine,
         lake=lake,
         maintenance=Maintenance(lake),
-        serve=lambda: serve(app, settings.api_host, settings.api_port, _announce(settings)),
+        serve=lambda: serve(app, settings.api_host, settings.api_port, announce(settings)),
         now=clock.now,
         past=_past(settings, recovered, clock.now()),
     )
@@ -110,6 +120,12 @@ async def _demo(settings: Settings) -> AsyncIterator[Settings]:
                 "binance_ws_url": (exchange.ws_url,),
                 "binance_rest_url": (exchange.rest_url,),
                 "binance_archive_url": exchange.rest_url,
+                "coingecko_url": exchange.coingecko_url,
+                "fear_greed_url": exchange.fear_greed_url,
+                "newsapi_url": exchange.newsapi_url,
+                "newsapi_key": SecretStr("demo"),
+                "rss_feeds": exchange.feed_urls,
+                **_DEMO_INTERVALS,
                 "backfill_hours": DEMO_HOURS,
             }
         )
@@ -117,12 +133,3 @@ async def _demo(settings: Settings) -> AsyncIterator[Settings]:
 
 def _named(settings: Settings) -> tuple[str, ...]:
     return tuple(symbol for symbol in settings.symbols if not symbol.startswith("*")) or ("BTCUSDT",)
-
-
-def _announce(settings: Settings) -> Callable[[str, int], None]:
-    def tell(host: str, port: int) -> None:
-        shown = f"[{host}]" if ":" in host else host
-        say(f"Tapehouse follows {', '.join(settings.symbols)}; the lake is {settings.lake}")
-        say(f"Open http://{shown}:{port}   (Ctrl-C stops)")
-
-    return tell

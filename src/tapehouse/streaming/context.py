@@ -3,9 +3,8 @@
 What is told is the same whoever polled it and however often: the same key with the same fields is one row.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Protocol
 
 import msgspec
 import polars as pl
@@ -38,13 +37,6 @@ MOST_REFUSED = 1_000
 UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 
 
-class ContextAudience(Protocol):
-    """Whoever is to know of new versions at once."""
-
-    def publish(self, versions: Sequence[Version]) -> None:
-        """Take new versions, in the order in which they came to be known; called from the engine's thread."""
-
-
 class Context:
     """What is known of the market's context; one a process, used from the engine's thread."""
 
@@ -58,6 +50,10 @@ class Context:
         for source, key, fields, observed_at, known_at in rows:
             told = self._links.recall(source, key, fields, observed_at) if kind == "news" else fields
             self._known[kind].recall(source, key, told, observed_at, known_at)
+
+    def keys(self, kind: str, source: str) -> list[str]:
+        """Return the keys of a source that are known."""
+        return [key for told_by, key in self._known[kind].keys() if told_by == source]  # noqa: SIM118  # no dict
 
     def take(self, batch: Batch) -> tuple[list[Version], list[Rejected]]:
         """Read a batch; return what is new in it, and what is refused for the first time."""

@@ -13,7 +13,6 @@ from tapehouse.market.windows import SECOND
 from tapehouse.ports import Batch, Lake
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Committer
-from tapehouse.streaming.context import ContextAudience
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.quantities import Quantities
@@ -34,7 +33,7 @@ MOST_ROWS = 200_000
 class EmbeddedEngine:
     """One thread calls `fold` with what it reads from the tape, and `commit_when_due`; `close` commits the rest.
 
-    `now` gives microseconds UTC and never goes back. `audience` hears of the market's context before it is committed.
+    `now` gives microseconds UTC and never goes back.
     """
 
     def __init__(
@@ -46,11 +45,9 @@ class EmbeddedEngine:
         now: Callable[[], int],
         keep_payload: bool = True,
         commit_interval: float = 0.25,
-        audience: ContextAudience | None = None,
     ) -> None:
         self._lake = lake
         self._view = view
-        self._audience = audience
         self._now = now
         self._hurried = int(commit_interval * SECOND)
         self._ledgers = recovered.ledgers
@@ -134,8 +131,7 @@ class EmbeddedEngine:
     def _follow(self, folded: Folded) -> None:
         symbols = folded.symbols()
         candles = self._books.follow(folded)
-        if folded.versions and self._audience is not None:
-            self._audience.publish(folded.versions)
+        self._view.context.publish(folded.versions)
         self._received_to = max(self._received_to, folded.received_to())
         chunks = [frame.drop("payload") for frame in folded.frames]
         singles = [[trade for trade, _ in folded.singles]] if folded.singles else []
