@@ -60,13 +60,13 @@ class LiveSocket:
         client.send(messages.hello(self._view.symbols(), self._view.sequence))
         ways = {asyncio.create_task(client.write()), asyncio.create_task(self._listen(socket, client))}
         try:
-            ended, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
             await asyncio.wait(ways)
-        for way in ended:
-            with contextlib.suppress(WebSocketDisconnect):
+        for way in ways:  # both may have met the end of the connection
+            with contextlib.suppress(WebSocketDisconnect, asyncio.CancelledError):
                 way.result()
 
     async def _listen(self, socket: WebSocket, client: Client) -> None:
