@@ -159,13 +159,21 @@ def test_what_is_beyond_the_limits_is_a_problem(api, asked):
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
-def test_what_the_lake_holds_is_there_again_after_a_start(market, commit, serving):
+def test_what_the_lake_holds_is_there_again_after_a_start(market, commit):
     commit(index(1, 30), index(0, 40))
     commit(coin())
     commit(story("a"))
-    with serving(market):
-        context = market.view.context
-        assert [len(context.newest(kind)) for kind in ("market_data", "sentiment", "news")] == [1, 2, 1]
+    context = ContextView()
+    context.recall(market.lake)
+    assert [len(context.newest(kind)) for kind in ("market_data", "sentiment", "news")] == [1, 2, 1]
+
+
+def test_what_was_told_since_is_not_overridden_by_what_is_recalled(market, commit):
+    commit(story("a", "First words", known_at=NOW - SECOND))
+    context = ContextView()
+    context.publish([story("a", "Second words", known_at=NOW)])
+    context.recall(market.lake)
+    assert [version.observation.fields["title"] for version in context.newest("news")] == ["Second words"]
 
 
 def test_the_memory_keeps_the_newest_when_there_are_more_than_it_holds():

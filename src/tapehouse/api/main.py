@@ -52,7 +52,6 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     """Build the app over what is true now (`view`) and what is stored (`lake`)."""
     reads = Reads()
     queries = Queries(view, lake)
-    view.context.recall(lake)
 
     def report(symbols: Iterable[str]) -> dict[str, object]:
         return health.report(health.take(view, source_status(), time.time_ns() // 1000), symbols)

@@ -45,6 +45,7 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
     recovered = recover(lake, settings.symbols)
     clock = ArrivalClock(recovered.known_at)
     view = LiveView()
+    view.context.recall(lake)
     engine = EmbeddedEngine(
         lake,
         view,
@@ -52,6 +53,7 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
         now=clock.now,
         keep_payload=settings.keep_payload,
         commit_interval=settings.commit_interval,
+        audience=view.context,
     )
     for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
         engine.count_verified(symbol, compared, agreeing)
