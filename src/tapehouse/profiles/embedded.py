@@ -53,7 +53,6 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
         now=clock.now,
         keep_payload=settings.keep_payload,
         commit_interval=settings.commit_interval,
-        audience=view.context,
     )
     for symbol, (compared, agreeing) in tally(lake, clock.now() - DAY).items():
         engine.count_verified(symbol, compared, agreeing)
