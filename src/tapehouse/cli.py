@@ -210,6 +210,27 @@ def produce(sources: tuple[str, ...], port: int) -> None:
     run_produce(_begin(api_port=port), sources)
 
 
+@main.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9102,
+    show_default=True,
+    help="Port of /health and /metrics; 0 takes a free one.",
+)
+def stream(port: int) -> None:
+    """Take the tape of the cluster to the lake with Spark, until Ctrl-C.
+
+    One process a lake; a second one is refused while the first runs.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the engine listens itself, there is nothing to commit
+        signal.signal(number, lambda *_: sys.exit(0))
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # Spark's workers are the threads
+    from tapehouse.profiles.streaming import run_stream
+
+    run_stream(_begin(api_port=port))
+
+
 @main.group()
 def topics() -> None:
     """Keep the topics of the cluster's tape."""

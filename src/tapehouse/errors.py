@@ -40,6 +40,12 @@ class TapeError(TapehouseError):
     exit_code = 6
 
 
+class StreamError(TapehouseError):
+    """Spark ended, or refuses what is asked of it; the next start goes on from what is committed."""
+
+    exit_code = 7
+
+
 class RateLimitedError(UpstreamError):
     """An upstream, or our own budget towards it, takes no more requests for `retry_after` seconds."""
 

@@ -77,9 +77,7 @@ tape_age = Histogram(
     "Time from receipt to commit on Kafka, of the oldest message of a transaction.",
     buckets=_SECONDS,
 )
-broker_answers = Gauge(
-    "tapehouse_broker_answers", "1 while the broker takes transactions, 0 while it is waited for."
-)
+broker_answers = Gauge("tapehouse_broker_answers", "1 while the broker takes transactions, 0 while it is waited for.")
 fold_seconds = Histogram("tapehouse_fold_seconds", "Time to fold one read of the tape into candles.", buckets=_SECONDS)
 
 # The lake
@@ -100,6 +98,23 @@ candles_verified = Counter(
     "tapehouse_candles_verified", "Candles compared with the exchange's own, by verdict: agree, differ.", ["verdict"]
 )
 windows_overdue = Gauge("tapehouse_windows_overdue", "Windows past their end and not yet proved whole.", ["symbol"])
+
+# Spark
+stream_rows_per_second = Gauge(
+    "tapehouse_stream_rows_per_second", "Records of the tape that Spark took a second, of the last micro-batch."
+)
+stream_batch_seconds = Histogram(
+    "tapehouse_stream_batch_seconds", "Time one micro-batch of Spark took, whole.", buckets=_SECONDS
+)
+stream_behind = Gauge("tapehouse_stream_behind", "Records on the tape that Spark has not taken yet.")
+stream_watermark = Gauge(
+    "tapehouse_stream_watermark_seconds", "Event time (Unix) up to which closed candles are final: 5 minutes behind."
+)
+trades_late = Counter(
+    "tapehouse_trades_late",
+    "Trades that came after their candle was final; they are counted in it all the same.",
+    ["symbol"],
+)
 
 # Those who listen
 live_clients = Gauge("tapehouse_live_clients", "Clients connected to the live stream.")

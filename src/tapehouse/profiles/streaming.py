@@ -1,0 +1,147 @@
+"""The command that takes the tape on Kafka to the lake: Spark, the engine on its driver, and a word on its health."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+import uvloop
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from tapehouse.api.main import serve
+from tapehouse.api.stream import create_app
+from tapehouse.catalog import TRADES
+from tapehouse.errors import StreamError, TapehouseError
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.maintenance import Maintenance
+from tapehouse.pipeline import Stage, maintain_forever
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.profiles.process import first_error, leave_within, say, when_told_to_stop
+from tapehouse.profiles.storage import open_lake, writing
+from tapehouse.settings import Settings
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.spark import SparkEngine
+from tapehouse.streaming.spark_progress import Progress
+from tapehouse.streaming.spark_session import address, start_query, start_session
+
+LOOK_EVERY = 1
+"""Seconds between two looks at whether the query still runs."""
+LEAVE_WITHIN = 1.0
+BATCH_ENDS_WITHIN = 5.0
+"""Seconds a micro-batch under way has to end when told to stop; else it is cut short, and the next start replays it."""
+
+
+def run_stream(settings: Settings) -> None:
+    """Take the tape to the lake until told to stop; raise what ended it otherwise."""
+    settings = settings.model_copy(update={"profile": "cluster"})
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(_stream(settings))
+
+
+async def _stream(settings: Settings) -> None:
+    stopped = when_told_to_stop()
+    with writing(settings):
+        running = asyncio.create_task(_run(settings))
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        try:
+            await running
+        except asyncio.CancelledError:
+            say("Stopped; the next start goes on from what is committed.")
+            leave_within(LEAVE_WITHIN)
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+
+
+async def _run(settings: Settings) -> None:
+    stream = await asyncio.to_thread(Stream, settings)
+    maintaining = Stage(
+        "maintain", lambda stopping: maintain_forever(Maintenance(stream.lake), stream.clock.now, stopping)
+    )
+    app = create_app(stream.report, settings)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in (
+                serve(app, settings.api_host, settings.api_port, stream.announce),
+                stream.watch(),
+                maintaining.watch(),
+            ):
+                group.create_task(work)
+    finally:
+        await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(stream.stop))
+
+
+class Stream:
+    """The running query over a lake that was recovered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.lake: DeltaLake = open_lake(settings)
+        recovered = recover(self.lake, settings.symbols)
+        self.clock = ArrivalClock(recovered.known_at)
+        self._engine = SparkEngine(
+            self.lake,
+            recovered,
+            bronze=address(self.lake.address(TRADES)),
+            now=self.clock.now,
+            keep_payload=settings.keep_payload,
+        )
+        self._session: SparkSession = start_session(settings)
+        self._progress = Progress()
+        self._session.streams.addListener(self._progress)
+        self._query: StreamingQuery = start_query(self._session, settings, self._engine.take)
+        self._engine.application.set_result(f"stream-{self._query.id}")
+
+    async def watch(self) -> None:
+        """Return never; raise what ended the query."""
+        while await asyncio.to_thread(self._runs_on):
+            pass
+        raise self._ended()
+
+    def stop(self) -> None:
+        """End the query, after the micro-batch under way where that is soon, and Spark."""
+        self._engine.stop(BATCH_ENDS_WITHIN)
+        with contextlib.suppress(Py4JError, PySparkException, OSError):  # the JVM may be gone already
+            self._query.stop()
+            self._session.stop()
+
+    def announce(self, host: str, port: int) -> None:
+        """Tell the person at the terminal that it runs."""
+        settings, shown = self._settings, f"[{host}]" if ":" in host else host
+        say(f"Tapehouse takes the tape at {settings.kafka_bootstrap} to the lake at {settings.lake}")
+        say(f"Spark's page is {self._session.sparkContext.uiWebUrl}")
+        say(f"Health at http://{shown}:{port}/health   (Ctrl-C stops)")
+
+    def report(self) -> Mapping[str, object]:
+        """Tell how far it has come."""
+        progress, holes = self._progress, self._engine.books.holes.all()
+        return {
+            "status": "ok" if not holes else "degraded",
+            "batch": progress.batch,
+            "rows": progress.rows,
+            "seconds": progress.seconds,
+            "behind": progress.behind,
+            "holes": len(holes),
+            "missing_trades": sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes),
+        }
+
+    def _runs_on(self) -> bool:
+        try:
+            return not self._query.awaitTermination(LOOK_EVERY)
+        except PySparkException:
+            return False
+        except (Py4JError, OSError) as error:
+            raise StreamError("Spark's JVM is gone. The next start goes on from what is committed.") from error
+
+    def _ended(self) -> Exception:
+        if isinstance(self._engine.error, TapehouseError):
+            return self._engine.error
+        return StreamError(f"Spark ended the stream: {_reason(self._query)}")
+
+
+def _reason(query: StreamingQuery) -> str:
+    error = query.exception()
+    lines = str(error or "it was stopped").splitlines()
+    return " ".join(lines[:3])[:1000]

@@ -1,0 +1,145 @@
+"""Records of the tape as Spark reads them: Arrow columns in its Python workers, batches on the driver."""
+
+from collections.abc import Iterable, Iterator
+
+import polars as pl
+import pyarrow as pa
+from pyspark.sql import DataFrame, functions as sql
+
+from tapehouse.catalog import TRADES_TOPIC
+from tapehouse.market.events import Rejected
+from tapehouse.ports import Batch
+from tapehouse.producers.binance.decode import Messages, decode_stream
+from tapehouse.streaming.columns import stream_columns
+from tapehouse.tape.codec import LATEST, Record, headers_of, to_batches
+
+_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+_RECORD = (("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("timestamp", pa.int64()))
+DECODED = pa.schema(
+    [
+        *_RECORD,
+        ("headers", _HEADERS),
+        ("payload", pa.binary()),
+        ("symbol", pa.string()),
+        ("trade_id", pa.int64()),
+        ("price", pa.int64()),
+        ("quantity", pa.int64()),
+        ("bought", pa.bool_()),
+        ("traded_at", pa.int64()),
+        ("event_at", pa.int64()),
+        ("received_at", pa.int64()),
+        ("follows", pa.bool_()),
+    ]
+)
+"""A record, and what it says where it is a trade of the stream: then `symbol` is there and `headers` is not.
+
+Price and quantity are units of 10^-8, times microseconds, `timestamp` Kafka's own in milliseconds. `follows` tells
+whether the id is the one after that of the symbol's trade before it in this partition.
+"""
+DECODED_DDL = (
+    "topic string, partition int, offset long, timestamp long, headers array<struct<key:string,value:binary>>, "
+    "payload binary, symbol string, trade_id long, price long, quantity long, bought boolean, traded_at long, "
+    "event_at long, received_at long, follows boolean"
+)
+"""The same for Spark."""
+
+
+def records_of(source: DataFrame) -> DataFrame:
+    """Return the columns of Kafka's records that are read here."""
+    times = sql.unix_millis("timestamp").alias("timestamp")
+    return source.select("topic", "partition", "offset", times, "headers", sql.col("value").alias("payload"))
+
+
+def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Decode the records of one partition, in order; runs in Spark's Python workers (`mapInArrow`)."""
+    last_ids: dict[str, int] = {}
+    for batch in batches:
+        decoded = _decode(pl.DataFrame(pl.from_arrow(batch)), last_ids)
+        table = decoded.select(DECODED.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+        yield from table.cast(DECODED).to_batches()
+
+
+def batches_of(collected: pa.Table) -> list[Batch]:
+    """Return collected records, decoded or not, as batches in the order of the tape."""
+    in_order = collected.sort_by([(name, "ascending") for name in ("topic", "partition", "offset")])
+    return to_batches(_records(in_order))
+
+
+def received_to(collected: pa.Table) -> int:
+    """Return the time (microseconds) up to which every partition of trades among these records was read, 0 without."""
+    trades = pl.DataFrame(pl.from_arrow(collected.select(["topic", "partition", "timestamp"])))
+    newest = trades.filter(pl.col("topic") == TRADES_TOPIC).group_by("partition").agg(pl.max("timestamp"))
+    return int(newest["timestamp"].min() or 0) * 1000  # type: ignore[arg-type]  # a column of integers
+
+
+def _decode(records: pl.DataFrame, last_ids: dict[str, int]) -> pl.DataFrame:
+    plain = records.select(_is_plain()).to_series()
+    taken, rest = records.filter(plain), records.filter(~plain)
+    frames = taken["payload"].to_list()
+    times = taken.select(_received_at()).to_series()
+    messages = decode_stream(Batch(frames, times.to_list()))
+    columns, refused = _columns(messages)
+    accepted = {id(payload) for payload in messages.payloads} - {id(each.payload) for each in refused}
+    is_trade = pl.Series([id(frame) in accepted for frame in frames], dtype=pl.Boolean)
+    trades = taken.filter(is_trade).drop("headers", "payload").hstack(columns)
+    return pl.concat([_mark(trades, last_ids), taken.filter(~is_trade), rest], how="diagonal")
+
+
+def _columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
+    """Return the trades; where one of them has a number that fits no column, none: the driver says which."""
+    try:
+        columns, refused = stream_columns(messages)
+    except OverflowError:
+        columns, _ = stream_columns(Messages())
+        refused = [Rejected("", "", payload, 0) for payload in messages.payloads]
+    return columns.select(
+        "symbol",
+        pl.col("first_trade_id").alias("trade_id"),
+        pl.col("price").to_physical().cast(pl.Int64),
+        pl.col("quantity").to_physical().cast(pl.Int64),
+        (pl.col("taker_side") == "buy").alias("bought"),
+        "traded_at",
+        "event_at",
+        "received_at",
+        "payload",
+    ), refused
+
+
+def _mark(trades: pl.DataFrame, last_ids: dict[str, int]) -> pl.DataFrame:
+    known = pl.col("symbol").replace_strict(last_ids, default=None, return_dtype=pl.Int64)
+    before = pl.col("trade_id").shift(1).over("symbol").fill_null(known)
+    marked = trades.with_columns(follows=(pl.col("trade_id") == before + 1).fill_null(value=True))
+    last_ids.update(marked.group_by("symbol").agg(pl.col("trade_id").last()).iter_rows())
+    return marked
+
+
+def _is_plain() -> pl.Expr:
+    """Tell which records are frames of the stream about trades with no more than a time said of them."""
+    first, second = (pl.col("headers").list.get(place, null_on_oob=True) for place in (0, 1))
+    return pl.all_horizontal(
+        pl.col("topic") == TRADES_TOPIC,
+        pl.col("payload").is_not_null(),
+        pl.col("headers").list.len() == 2,
+        first.struct.field("key") == "shape",
+        first.struct.field("value") == b"stream",
+        second.struct.field("key") == "received_at",
+        _received_at().is_between(0, LATEST - 1),
+    ).fill_null(value=False)
+
+
+def _received_at() -> pl.Expr:
+    told = pl.col("headers").list.get(1, null_on_oob=True).struct.field("value").cast(pl.String, strict=False)
+    return pl.when(told.str.contains(r"^[0-9]{1,16}$")).then(told).cast(pl.Int64, strict=False)
+
+
+def _records(collected: pa.Table) -> Iterator[Record]:
+    """Give collected rows back as records; a decoded trade has the headers it came with."""
+    rows = collected.select(["payload", "timestamp", "headers"]).to_pydict()
+    told = collected["received_at"].to_pylist() if "received_at" in collected.column_names else [None] * len(collected)
+    for payload, timestamp, headers, received_at in zip(
+        rows["payload"], rows["timestamp"], rows["headers"], told, strict=True
+    ):
+        if received_at is not None:
+            yield Record(payload, headers_of("stream", received_at), timestamp)
+        else:
+            yield Record(payload, [(header["key"], header["value"]) for header in headers or ()], timestamp)
