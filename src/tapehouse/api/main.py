@@ -137,5 +137,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        text = f"Cannot listen on {host}:{port}: {error.strerror}. Set TAPEHOUSE_API_HOST, or TAPEHOUSE_API_PORT or --port."
+        what_to_do = "Set TAPEHOUSE_API_HOST, or TAPEHOUSE_API_PORT or --port."
+        text = f"Cannot listen on {host}:{port}: {error.strerror}. {what_to_do}"
         raise ConfigError(text) from None

@@ -92,12 +92,12 @@ def _block_herald(name: str, stories: list[Story]) -> str:
 
 
 def _coin_wire(name: str, stories: list[Story]) -> str:
-    """RSS with no id; every third item has no time, every seventh one of next year."""
+    """RSS with no id; every ninth item has no time, every thirteenth one of next year."""
 
     def dated(story: Story) -> str:
-        if story.number % 3 == 0:
+        if story.number % 9 == 0:
             return ""
-        return f"<pubDate>{http_date(story.published_at + (365 * DAY if story.number % 7 == 0 else 0))}</pubDate>"
+        return f"<pubDate>{http_date(story.published_at + (365 * DAY if story.number % 13 == 0 else 0))}</pubDate>"
 
     return _rss(
         name,
