@@ -206,6 +206,12 @@ def test_a_wrong_or_missing_charset_does_not_spoil_the_text(body, content_type):
     assert told.fields["title"] == "Zürich"
 
 
+def test_a_charset_that_only_the_server_tells_is_believed():
+    body = rss(item(title="\u0411\u0438\u0442\u043a\u043e\u0438\u043d"), head="").decode().encode("koi8-r")
+    (told,), _ = read(body, content_type='text/xml; charset="KOI8-R"')
+    assert told.fields["title"] == "\u0411\u0438\u0442\u043a\u043e\u0438\u043d"
+
+
 def test_what_can_be_read_of_a_feed_that_was_cut_off_is_kept():
     told, _ = read(rss(item(title="First", guid="1"), item(title="Second", guid="2"))[:-60])
     assert "First" in {told_item.fields["title"] for told_item in told}
