@@ -1,12 +1,15 @@
-"""A little exchange for the producers' tests: one real port that answers WebSockets and REST as a test tells it to."""
+"""For the producers' tests: a little exchange on a real port; a clock of the test's own with a network beside it."""
 
 import asyncio
+import heapq
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -14,6 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tapehouse.ports import Batch
+from tapehouse.producers import polled_source
+from tapehouse.producers.fetching import new_client
+from tapehouse.producers.polled_source import PolledSource
+from tapehouse.producers.polling import Clock
 from tapehouse.tape.local import LocalTape
 
 Play = Callable[[ServerConnection], Awaitable[None]]
@@ -162,3 +169,88 @@ def trade(ident: int, symbol: str = "BTCUSDT") -> str:
 @pytest.fixture(name="trade")
 def trade_message() -> Callable[..., str]:
     return trade
+
+
+MIDNIGHT = 1_700_006_400
+"""Seconds; when a test's own clock begins."""
+
+
+class Time:
+    """A clock that stands still until everybody sleeps, and then goes on to when the first of them wakes."""
+
+    def __init__(self) -> None:
+        self.now = float(MIDNIGHT)
+        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._number = itertools.count()
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: int(self.now * 1e6), self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._number), woken))
+        await woken.wait()
+
+    async def run(self, source: PolledSource, tape: LocalTape, seconds: float, loops: int = 1) -> list:
+        """Let a source run for so long; return the batches that came."""
+        running = asyncio.create_task(source.run(tape))
+        until, batches = self.now + seconds, []
+        while await self._all_asleep(running, loops) and self._sleepers[0][0] <= until:
+            self.now, _, woken = heapq.heappop(self._sleepers)
+            woken.set()
+            batches += tape.read(0)
+        self.now = until
+        running.cancel()
+        await asyncio.wait({running})
+        self._sleepers.clear()
+        await source.close()
+        return batches + tape.read(0)
+
+    async def _all_asleep(self, running: asyncio.Task, loops: int) -> bool:
+        for _ in range(10_000):
+            if running.done() or len(self._sleepers) == loops:
+                return not running.done()
+            await asyncio.sleep(0)
+        pytest.fail("a loop neither asks nor sleeps")
+
+
+class World:
+    """What the network answers, and when it was asked; `answer` may be changed while it runs."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.asked: list[tuple[float, httpx.Request]] = []
+        self.answer = lambda _request: (200, {}, b"{}")
+
+    @property
+    def times(self) -> list[float]:
+        return [at - MIDNIGHT for at, _ in self.asked]
+
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self._handle)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((self.time.now, request))
+        answered = self.answer(request)
+        if isinstance(answered, Exception):
+            raise answered
+        status, headers, body = answered
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body))
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def world(time: Time) -> World:
+    return World(time)
+
+
+@pytest.fixture
+def networked(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The network that every source that is made from here on is on."""
+    monkeypatch.setattr(polled_source, "new_client", lambda _transport: new_client(world.transport()))
+    return world

@@ -1,7 +1,5 @@
 """The polite loop: what is asked and when, what reaches the tape, what is remembered; on a clock of the test's own."""
 
-import asyncio
-import heapq
 import itertools
 import json
 from random import Random
@@ -11,52 +9,12 @@ import pytest
 
 from tapehouse.producers.fetching import GoneError
 from tapehouse.producers.polled_source import PolledSource
-from tapehouse.producers.polling import Clock, Found
+from tapehouse.producers.polling import Found
 from tapehouse.tape.local import LocalTape
 
 START = 1_700_006_400  # midnight, UTC
 HOUR = 3600.0
 DAY = 24 * HOUR
-
-
-class Time:
-    """A clock that stands still until everybody sleeps, and then goes on to when the first of them wakes."""
-
-    def __init__(self) -> None:
-        self.now = float(START)
-        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
-        self._number = itertools.count()
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(lambda: int(self.now * 1e6), self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        woken = asyncio.Event()
-        heapq.heappush(self._sleepers, (self.now + seconds, next(self._number), woken))
-        await woken.wait()
-
-    async def run(self, source: PolledSource, tape: LocalTape, seconds: float, loops: int = 1) -> list:
-        """Let a source run for so long; return the batches that came."""
-        running = asyncio.create_task(source.run(tape))
-        until, batches = self.now + seconds, []
-        while await self._all_asleep(running, loops) and self._sleepers[0][0] <= until:
-            self.now, _, woken = heapq.heappop(self._sleepers)
-            woken.set()
-            batches += tape.read(0)
-        self.now = until
-        running.cancel()
-        await asyncio.wait({running})
-        self._sleepers.clear()
-        await source.close()
-        return batches + tape.read(0)
-
-    async def _all_asleep(self, running: asyncio.Task, loops: int) -> bool:
-        for _ in range(10_000):
-            if running.done() or len(self._sleepers) == loops:
-                return not running.done()
-            await asyncio.sleep(0)
-        pytest.fail("a loop neither asks nor sleeps")
 
 
 class Page:
@@ -72,40 +30,6 @@ class Page:
         if self._fails:
             raise self._fails
         return Found() if answer.not_modified else Found([answer.body])
-
-
-class World:
-    """What the network answers, and when it was asked; `answer` may be changed while it runs."""
-
-    def __init__(self, time: Time) -> None:
-        self.time = time
-        self.asked: list[tuple[float, httpx.Request]] = []
-        self.answer = lambda _request: (200, {}, b"{}")
-
-    @property
-    def times(self) -> list[float]:
-        return [at - START for at, _ in self.asked]
-
-    def transport(self) -> httpx.MockTransport:
-        return httpx.MockTransport(self._handle)
-
-    def _handle(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append((self.time.now, request))
-        answered = self.answer(request)
-        if isinstance(answered, Exception):
-            raise answered
-        status, headers, body = answered
-        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body))
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def world(time) -> World:
-    return World(time)
 
 
 @pytest.fixture

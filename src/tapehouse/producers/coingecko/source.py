@@ -202,10 +202,11 @@ async def _learn(door: Door, ask: Ask, coins: Coins) -> None:
 def _cut(answer: Answer, cut: Callable[[bytes], list[bytes]]) -> Found:
     if answer.not_modified:
         return Found()
+    problem = explain(answer.body)[:200]  # it may be told with status 200
     try:
-        return Found(cut(answer.body))
+        return Found([answer.body], problem=problem) if problem else Found(cut(answer.body))
     except (*UNREADABLE, RecursionError):
-        return Found([answer.body], problem=explain(answer.body)[:200] or "the answer is not what CoinGecko documents")
+        return Found([answer.body], problem="the answer is not what CoinGecko documents")
 
 
 def _address(address: str, plan: str) -> str:

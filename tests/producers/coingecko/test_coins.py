@@ -1,0 +1,72 @@
+"""Symbols become coins: well-known and pinned ones at once, others by the list, ambiguous ones only when pinned."""
+
+import json
+
+import pytest
+
+from tapehouse.producers.coingecko.coins import Coins, base_of
+
+LIST = json.dumps(
+    [
+        {"id": "one-a", "symbol": "xyz", "name": "A"},
+        {"id": "one-b", "symbol": "XYZ", "name": "B"},
+        {"id": "only", "symbol": "qqq", "name": "Only"},
+        {"id": "batcat", "symbol": "btc", "name": "A copy"},
+    ]
+).encode()
+
+
+def coins(*symbols, **pinned) -> Coins:
+    return Coins(lambda: symbols, pinned)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "base"),
+    [
+        ("BTCUSDT", "BTC"),
+        ("ETHBTC", "ETH"),
+        ("BTCFDUSD", "BTC"),
+        ("USDCUSDT", "USDC"),
+        ("BTC", "BTC"),
+        ("1INCH", "1INCH"),
+    ],
+)
+def test_a_pair_is_a_price_of_its_base(symbol, base):
+    assert base_of(symbol) == base
+
+
+def test_well_known_coins_need_no_list_and_no_copy_takes_their_place():
+    followed = coins("BTCUSDT", "ETHBTC", "BTCUSDC", "*USDT")
+    assert followed.ids() == ["bitcoin", "ethereum"]
+    assert not followed.needs_list()
+    followed.learn(LIST)
+    assert followed.ids() == ["bitcoin", "ethereum"]
+
+
+def test_a_ticker_of_one_coin_is_found_in_the_list():
+    followed = coins("QQQUSDT")
+    assert (followed.ids(), followed.needs_list()) == ([], True)
+    followed.learn(LIST)
+    assert (followed.ids(), followed.needs_list(), followed.notes()) == (["only"], False, ())
+
+
+def test_a_ticker_of_several_coins_is_not_guessed_and_the_person_is_told():
+    followed = coins("XYZUSDT", "NONEUSDT")
+    followed.learn(LIST)
+    assert followed.ids() == []
+    several, none = followed.notes()
+    assert "XYZ names 2 coins (one-a, one-b" in several
+    assert "TAPEHOUSE_COINGECKO_COINS" in several
+    assert "NONE names no coin" in none
+
+
+def test_a_pin_decides_before_everything_else():
+    followed = coins("XYZUSDT", "BTCUSDT", XYZ="one-b", BTC="wrapped-bitcoin")
+    assert followed.ids() == ["one-b", "wrapped-bitcoin"]
+    assert not followed.needs_list()
+
+
+def test_the_notes_are_few():
+    followed = coins(*(f"A{number}USDT" for number in range(100)))
+    followed.learn(b"[]")
+    assert len(followed.notes()) == 10
