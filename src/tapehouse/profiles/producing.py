@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import sys
 import time
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from tapehouse.api.health import Moment
 from tapehouse.api.main import serve
 from tapehouse.api.producer import create_app
 from tapehouse.errors import ConfigError
-from tapehouse.pipeline import Stage
+from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.producers.binance.routing import route_for
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
@@ -63,6 +64,7 @@ async def _produce(settings: Settings) -> None:
 
 async def _run(settings: Settings, source: BinanceSource, tape: KafkaTapeWriter) -> None:
     """Receive, repair and serve until cancelled; then commit what was received."""
+    sys.setswitchinterval(SWITCH_EVERY)
     writing = Stage("write", tape.write_forever)
     app = create_app(lambda: _moment(source, tape), tape.status, settings)
     try:

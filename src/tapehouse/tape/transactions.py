@@ -17,6 +17,7 @@ from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, clie
 
 TRY_FOR = 1.0
 """Seconds a call waits for the brokers before it looks whether we are to stop."""
+BUFFER_WAIT = 0.005
 TIMES_OUT_AFTER = 60
 """Seconds after which the brokers abort a transaction whose producer is gone: so long its readers may stand still."""
 
@@ -58,6 +59,7 @@ class Session:
                 "compression.type": "lz4",
                 "linger.ms": 5,
                 "message.max.bytes": LARGEST_RECORD,
+                "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 131_072,
                 "partitioner": "murmur2_random",  # as Java's producers do
                 "delivery.report.only.error": True,
@@ -94,8 +96,10 @@ class Session:
             while True:
                 try:
                     produce(topic, value, key, timestamp=timestamp, headers=headers)  # type: ignore[arg-type]  # narrower pairs
-                except BufferError:
-                    self._wait("its buffer is full")
+                except BufferError:  # more than the client buffers: let it send some
+                    self._producer.poll(BUFFER_WAIT)
+                    if not self._may_wait():
+                        raise GaveUpError("the client's buffer stays full") from None
                 else:
                     break
         self._until_answered(self._producer.commit_transaction)

@@ -104,10 +104,10 @@ class KafkaTapeWriter:
                 batches = self._buffer.read(WAKE_EVERY)
                 began = time.monotonic()
                 if batches:
-                    session = self._write(session, batches)
+                    session = self._write_all(session, batches)
                     stopping.wait(max(0.0, PACE - (time.monotonic() - began)))
             while batches := self._buffer.read(0):
-                session = self._write(session, batches)
+                session = self._write_all(session, batches)
         except GaveUpError as error:
             log.warning("left_uncommitted", why=str(error), what_to_do="the next start fetches it by its ids")
 
@@ -154,6 +154,12 @@ class KafkaTapeWriter:
         return f"owner:{self._id}".encode()
 
     # Transactions
+
+    def _write_all(self, session: Session, batches: Sequence[Batch]) -> Session:
+        """Commit batches, in several transactions where one of them is too large for one."""
+        for piece in in_pieces(batches, TRANSACTION_FRAMES):
+            session = self._write(session, piece)
+        return session
 
     def _write(self, session: Session, batches: Sequence[Batch]) -> Session:
         """Commit the batches and the position they lead to; return the session to go on with."""
@@ -220,3 +226,26 @@ class KafkaTapeWriter:
             self._standings[symbol] = Standing(at.last_trade_id, at.last_traded_at, at.last_received_at, holes)
             missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
             telemetry.missing_trades.labels(symbol).set(missing)
+
+
+def in_pieces(batches: Sequence[Batch], most_frames: int) -> Iterator[list[Batch]]:
+    """Cut batches into lists of at most so many frames, in order."""
+    piece: list[Batch] = []
+    room = most_frames
+    for batch in batches:
+        for start in range(0, len(batch.frames), most_frames):
+            part = _part(batch, start, start + most_frames)
+            if len(part.frames) > room:
+                yield piece
+                piece, room = [], most_frames
+            piece.append(part)
+            room -= len(part.frames)
+    if piece:
+        yield piece
+
+
+def _part(batch: Batch, start: int, end: int) -> Batch:
+    if start == 0 and end >= len(batch.frames):
+        return batch
+    binary = tuple(place - start for place in batch.binary if start <= place < end)
+    return Batch(batch.frames[start:end], batch.received_at[start:end], batch.shape, batch.symbol, binary)
