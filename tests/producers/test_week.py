@@ -68,7 +68,7 @@ def most_within(times: list[float], window: float) -> int:
         ("coingecko", {"coingecko_price_interval": 300.0}, 10, 288 + 288 + 144 + 30, 4 * PROBES),
         ("coingecko", {"COINGECKO_API_KEY": "demo"}, 10, 320, 320),
         ("fear_greed", {}, 10, 8, PROBES),
-        ("rss", {}, 9, 3 * 288, 3 * PROBES),
+        ("rss", {}, 15, 3 * 288, 3 * PROBES),
         ("newsapi", {}, 10, 100, 100),
     ],
 )

@@ -1,0 +1,102 @@
+"""Every recorded answer of CoinGecko and Fear & Greed goes in: stored or refused with a reason, and nothing raises."""
+
+import json
+from collections import Counter
+
+import msgspec
+import pytest
+
+from tapehouse.catalog import MARKET_DATA, REJECTED, SENTIMENT
+from tapehouse.ports import Batch
+from tapehouse.producers import fear_greed
+from tapehouse.producers.coingecko import wire
+from tapehouse.producers.coingecko.source import explain
+
+pytestmark = pytest.mark.recordings
+RECEIVED = 1_790_000_000_000_000
+
+
+def frames_of(uri: str, body: bytes) -> tuple[str, list[bytes]]:
+    """Cut an answer as the one who asked for this address would; whole where it cannot be cut."""
+    path = uri.partition("?")[0].partition("/api/v3/")[2].split("/")
+    cuts = {
+        "markets": (wire.MARKETS, wire.split_markets),
+        "price": (wire.PRICES, wire.split_prices),
+        "global": (wire.GLOBAL, wire.split_global),
+        "market_chart": (wire.HISTORY, lambda told: wire.split_chart(path[1], told)),
+        "range": (wire.HISTORY, lambda told: wire.split_chart(path[1], told)),
+    }
+    source, cut = cuts.get(path[-1], (wire.MARKETS, wire.split_markets))
+    try:
+        return source, [body] if explain(body) else cut(body)
+    except msgspec.MsgspecError:
+        return source, [body]
+
+
+@pytest.fixture
+def answers(recordings) -> list[tuple[str, list[bytes]]]:
+    """Every recorded answer of CoinGecko, as (source, frames)."""
+    folder, told = recordings / "5-coingecko", []
+    for file in sorted(folder.glob("*.jsonl")):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            told.append(frames_of(record["uri"], json.dumps(record["body"]).encode()))
+    for file in sorted(folder.glob("*.txt")):
+        _method, path, _flag, body = file.read_text().split("\n", 3)
+        told.append(frames_of(path, body.encode()))
+    return told
+
+
+def stored(lake, table) -> list[dict]:
+    return lake.scan(table).collect().to_dicts()
+
+
+def test_every_answer_of_coingecko_is_stored_or_refused(lake, start_engine, answers):
+    assert len(answers) == 13
+    for _ in range(2):
+        engine = start_engine(lake)
+        for source, frames in answers:
+            engine.fold([Batch(frames, [RECEIVED] * len(frames), "market_data", source)])
+        engine.close()
+    rows = stored(lake, MARKET_DATA)
+    assert Counter(row["source"] for row in rows) == {
+        "coingecko": 2,
+        "coingecko_price": 1,
+        "coingecko_global": 1,
+        "coingecko_history": len({frame for source, frames in answers if source == wire.HISTORY for frame in frames})
+        - 1,
+    }
+    refused = stored(lake, REJECTED)
+    errors = {json.dumps({"error": f"Missing parameter {name}"}) for name in ("date", "vs_currency", "ids")}
+    whole = [row["payload"].decode() for row in refused]
+    assert errors <= set(whole)
+    assert len([text for text in set(whole) if "Missing parameter" not in text]) == 1  # /coins/{id}/history: not polled
+    assert all(row["reason"] for row in refused)
+
+
+def test_every_recorded_amount_keeps_its_digits(lake, start_engine, answers):
+    chart = next(frames for source, frames in answers if source == wire.HISTORY and len(frames) > 100)
+    engine = start_engine(lake)
+    engine.fold([Batch(chart, [RECEIVED] * len(chart), "market_data", wire.HISTORY)])
+    engine.close()
+    for row in stored(lake, MARKET_DATA):
+        written = row["payload"].decode()
+        for amount in ("current_price", "market_cap", "total_volume"):
+            assert json.loads(row["fields"])[amount] in written
+
+
+def test_the_whole_history_of_fear_and_greed_is_stored_and_its_missing_days_stay_missing(
+    lake, start_engine, recordings
+):
+    (file,) = (recordings / "6-fng").glob("*.json")
+    rows = json.loads(file.read_text())
+    frames = fear_greed.split(json.dumps({"name": "Fear and Greed Index", "data": rows}).encode())
+    for _ in range(2):
+        engine = start_engine(lake)
+        engine.fold([Batch(frames, [RECEIVED] * len(frames), "sentiment", fear_greed.SOURCE)])
+        engine.close()
+    days = {row["key"]: json.loads(row["fields"])["value"] for row in stored(lake, SENTIMENT)}
+    assert len(days) == len(stored(lake, SENTIMENT)) == len(rows) == 1427
+    assert (min(days), max(days), days["2018-02-01"], days["2021-12-31"]) == ("2018-02-01", "2021-12-31", 30, 28)
+    assert "2018-04-14" not in days
+    assert stored(lake, REJECTED) == []
