@@ -181,3 +181,13 @@ def test_a_unit_counts_its_rows_and_gives_its_trades_together():
     assert unit.rows == 9
     assert sorted(unit.trades()["first_trade_id"]) == [1, 2, 3]
     assert Unit().trades() is None
+
+
+def test_a_second_process_that_commits_to_the_same_lake_ends_the_first_at_its_next_commit(lake, make_committer):
+    first, second = make_committer(), make_committer()
+    second.submit(trades(1))
+    second.wait()
+    first.submit(trades(1))
+    with pytest.raises(LakeError, match="another process writes this lake"):
+        first.wait()
+    assert lake.scan(TRADES).collect()["first_trade_id"].to_list() == [1]

@@ -20,6 +20,7 @@ from tapehouse.catalog import (
     TABLES,
     TRADES,
 )
+from tapehouse.errors import LakeError
 from tapehouse.market.ledger import CandleRow
 from tapehouse.ports import Lake
 from tapehouse.streaming.fold import Folded
@@ -138,7 +139,11 @@ class Committer:
 
     def _append(self, table: str, frame: pl.DataFrame) -> None:
         began = time.perf_counter()
-        self._lake.append(table, frame, writer=WRITER, batch=self._batches[table])
+        if not self._lake.append(table, frame, writer=WRITER, batch=self._batches[table]):
+            raise LakeError(
+                f"Commit {self._batches[table]} of {table} is there already: another process writes this lake, or the "
+                "storage's answer to us was lost. Nothing is lost: start again when no other process writes it."
+            )
         self._batches[table] += 1
         telemetry.commits.labels(table).inc()
         telemetry.commit_seconds.labels(table).observe(time.perf_counter() - began)

@@ -1,0 +1,238 @@
+"""`tapehouse up` in the cluster profile: a tape on a real broker, a lake in a real bucket that another process writes.
+
+The writer here is the embedded engine over the same tape: which engine writes is no matter to whoever follows.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tapehouse.api.encoding import as_number, to_json
+from tapehouse.api.rows import candle_fields
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.profiles.storage import storage_options
+from tapehouse.settings import Settings
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.view import LiveView
+from tapehouse.tape.reader import KafkaTapeReader
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+READY_WITHIN = 60.0
+SPEED = 20
+"""Event time runs so many times as fast as ours: a minute is over in three seconds."""
+
+
+class Command:
+    """A command of Tapehouse as a child process, with a log."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
+        self._log = folder / f"{arguments[0]}.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tapehouse.cli", *arguments],
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def until(self, seen: Callable[[], object], what: str) -> Any:
+        """Look until something is there, and return it."""
+        deadline = time.monotonic() + READY_WITHIN
+        while not (found := seen()):
+            assert self.process.poll() is None, f"it ended by itself:\n{self.said()[-4000:]}"
+            assert time.monotonic() < deadline, f"{what}: not in {READY_WITHIN:.0f} s:\n{self.said()[-4000:]}"
+            time.sleep(0.1)
+        return found
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(15)
+
+
+def answers(url: str) -> Any:
+    """Return what is answered, None while nothing is."""
+    try:
+        return httpx.get(url, timeout=10).raise_for_status().json()
+    except httpx.HTTPError:
+        return None
+
+
+@pytest.fixture
+def port() -> Callable[[], int]:
+    import servers
+
+    return servers.free_port
+
+
+@pytest.fixture
+def environment(object_store, bucket_root, port) -> dict[str, str]:
+    at = f"127.0.0.1:{port()}"
+    return {
+        **object_store.environment,
+        "TAPEHOUSE_PROFILE": "cluster",
+        "TAPEHOUSE_LAKE": bucket_root,
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": f"127.0.0.1:{port()}",
+        "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
+        "TAPEHOUSE_BINANCE_WS_URL": f"ws://{at}",
+        "TAPEHOUSE_BINANCE_REST_URL": f"http://{at}",
+        "TAPEHOUSE_API_PORT": str(port()),
+    }
+
+
+@pytest.fixture
+def run(tmp_path, environment) -> Iterator[Callable[..., Command]]:
+    """Starts commands; none outlives the test."""
+    started: list[Command] = []
+
+    def start(*arguments: str, **more: str) -> Command:
+        started.append(Command(tmp_path, {**environment, **more}, *arguments))
+        return started[-1]
+
+    yield start
+    for command in reversed(started):
+        if command.process.poll() is None:
+            command.kill()
+
+
+@pytest.fixture
+def tape(run, environment, own_broker, port) -> None:
+    """A market that goes onto the tape by itself."""
+    environment["TAPEHOUSE_KAFKA_BOOTSTRAP"] = own_broker().bootstrap
+    at = environment["TAPEHOUSE_BINANCE_REST_URL"]
+    number = at.rpartition(":")[2]
+    told = "--symbols", ",".join(SYMBOLS), "--rate", "2", "--speed", str(SPEED), "--history", "60"
+    exchange = run("exchange", "--port", number, *told)
+    exchange.until(lambda: answers(f"{at}/api/v3/time"), "the exchange answers")
+    assert run("topics", "apply").process.wait(READY_WITHIN) == 0
+    producer = str(port())
+    produce = run("produce", "binance", "--port", producer)
+    produce.until(lambda: answers(f"http://127.0.0.1:{producer}/health"), "the producer answers")
+
+
+class Writer:
+    """The process that writes the lake, in a thread of the test."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.lake = DeltaLake(settings.lake, storage_options=storage_options(settings), writer="embedded")
+        self.lake.create()
+        self.view = LiveView()
+        recovered = recover(self.lake, settings.symbols)
+        self._engine = EmbeddedEngine(self.lake, self.view, recovered, now=lambda: time.time_ns() // 1000)
+        self._tape = KafkaTapeReader(settings, since=0)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._engine.fold(self._tape.read(0.1))
+            self._engine.commit_when_due()
+        self._engine.close()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+
+@pytest.fixture
+def write(environment, monkeypatch) -> Iterator[Callable[[], Writer]]:
+    """Starts what writes the lake from the tape."""
+    writing: list[Writer] = []
+
+    def start() -> Writer:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        writing.append(Writer(Settings(_env_file=None)))
+        return writing[-1]
+
+    yield start
+    for each in writing:
+        each.close()
+
+
+def candles(url: str, symbol: str, interval: str = "1m") -> list[dict[str, Any]]:
+    answer = answers(f"{url}/ohlc/{symbol}?interval={interval}&limit=1000")
+    return answer["candles"] if answer else []
+
+
+def stored(url: str, symbol: str) -> list[dict[str, Any]]:
+    return [candle for candle in candles(url, symbol) if candle["known_at"]]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("tape")
+def test_the_api_serves_history_from_the_bucket_and_the_present_from_the_tape(write, run, environment):
+    url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    up = run("up")
+    up.until(lambda: candles(url, "BTCUSDT"), "candles of the tape alone, before anybody has made a lake")
+    writer = write()
+    up.until(lambda: len(stored(url, "BTCUSDT")) >= 4, "four candles of the lake")
+    latest = answers(f"{url}/prices/latest")["prices"]
+    assert sorted(price["symbol"] for price in latest) == sorted(SYMBOLS)
+    for interval in ("1m", "5m", "15m", "1h", "4h", "1d"):
+        assert candles(url, "BTCUSDT", interval)[-1]["state"] == "open"
+    up.until(lambda: answers(f"{url}/health")["commit"]["committed_at"], "commits of the writer seen")
+    health = answers(f"{url}/health")
+    assert health["sources"]["binance"]["state"] == "connected"
+    assert all(symbol["missing_trades"] == 0 for symbol in health["symbols"].values())
+
+    up.kill()
+    before = {symbol: stored(url, symbol) for symbol in SYMBOLS}
+    assert before == {symbol: [] for symbol in SYMBOLS}
+    known = {symbol: writer.view.last_trade(symbol).last_trade_id for symbol in SYMBOLS}
+    again = run("up")
+    again.until(lambda: answers(f"{url}/health"), "it answers again")
+    again.until(
+        lambda: all(
+            price["last_trade_id"] > known[price["symbol"]] for price in answers(f"{url}/prices/latest")["prices"]
+        ),
+        "trades told after the kill",
+    )
+    again.until(lambda: _agree(writer, url), "every settled candle as the writer has it")
+    assert answers(f"{url}/health")["symbols"]["BTCUSDT"]["missing_trades"] == 0
+    assert again.stop() == 0
+
+
+def _agree(writer: Writer, url: str) -> bool:
+    """Tell whether the newest settled windows are the same to the follower and in the writer's tables, to the digit."""
+    for symbol, name in itertools.product(SYMBOLS, ("1m", "5m")):
+        told = {candle["opened_at"]: candle for candle in candles(url, symbol, name) if candle["known_at"]}
+        rows = [row for row in writer.view.recent_candles(symbol, name) if row.known_at][-3:]
+        for row in rows:
+            ours = json.loads(to_json(candle_fields(row, as_number, writer.view.horizon)))
+            theirs = told.get(ours["opened_at"])
+            states = {"closed", "final"}
+            if theirs is None or not (theirs["state"] == ours["state"] or {theirs["state"], ours["state"]} == states):
+                return False
+            if {**theirs, "state": ""} != {**ours, "state": ""}:
+                return False
+    return True
+
+
+def test_a_broker_that_does_not_answer_is_told_with_its_address(run, port):
+    away = f"127.0.0.1:{port()}"
+    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=away)
+    assert up.process.wait(READY_WITHIN) not in {0, 1}
+    assert away in up.said()
+    assert "TAPEHOUSE_KAFKA_BOOTSTRAP" in up.said()
