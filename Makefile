@@ -30,7 +30,7 @@ WITH_CLUSTER := $(or $(wildcard $(DEV)),$(CLUSTER))
 	pin-jars chromium clean
 
 help: ## list what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
 	@echo "Ready: make up, make demo, or $(BIN)/tapehouse --help"

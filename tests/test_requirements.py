@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DIRECT = PROJECT["project"]["dependencies"]
 FOR_DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
 BUILD = PROJECT["build-system"]["requires"]
+FOR_A_CLUSTER = DIRECT + BUILD + PROJECT["project"]["optional-dependencies"]["cluster"]
 
 
 def pins(lock):
@@ -23,7 +24,13 @@ def pins(lock):
 
 @pytest.mark.parametrize(
     ("lock", "asked"),
-    [("bootstrap.lock", BUILD), ("core.lock", DIRECT + BUILD), ("dev.lock", DIRECT + BUILD + FOR_DEVELOPMENT)],
+    [
+        ("bootstrap.lock", BUILD),
+        ("core.lock", DIRECT + BUILD),
+        ("cluster.lock", FOR_A_CLUSTER),
+        ("local.lock", FOR_A_CLUSTER + PROJECT["dependency-groups"]["local"]),
+        ("dev.lock", FOR_A_CLUSTER + FOR_DEVELOPMENT),
+    ],
 )
 def test_every_requirement_is_pinned_at_a_version_it_allows(lock, asked):
     pinned = pins(lock)
@@ -36,8 +43,9 @@ def test_every_requirement_is_pinned_at_a_version_it_allows(lock, asked):
         assert any(requirement.specifier.contains(version, prereleases=True) for version in versions), requirement
 
 
-def test_the_development_lock_has_the_versions_people_run():
-    assert {str(pin) for pin in pins("core.lock")} <= {str(pin) for pin in pins("dev.lock")}
+@pytest.mark.parametrize("lock", ["core.lock", "cluster.lock", "local.lock"])
+def test_the_development_lock_has_the_versions_people_run(lock):
+    assert {str(pin) for pin in pins(lock)} <= {str(pin) for pin in pins("dev.lock")}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
