@@ -8,7 +8,7 @@ from tapehouse.api.context_queries import ContextQueries
 from tapehouse.catalog import CONTEXT_TABLES
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.windows import DAY, SECOND
-from tapehouse.streaming.context_view import CHANGES_KEPT, MOST, SPARE, ContextView
+from tapehouse.streaming.context_view import CHANGES_KEPT, ContextView
 from tapehouse.streaming.rows import bronze_context
 
 NOW = time.time_ns() // 1000
@@ -157,41 +157,6 @@ def test_an_older_version_of_a_story_in_the_lake_is_not_found_by_words_it_no_lon
 def test_what_is_beyond_the_limits_is_a_problem(api, asked):
     answer = api.get(f"/{asked}")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-
-
-def test_what_the_lake_holds_is_there_again_after_a_start(market, commit):
-    commit(index(1, 30), index(0, 40))
-    commit(coin())
-    commit(story("a"))
-    context = ContextView()
-    context.recall(market.lake)
-    assert [len(context.newest(kind)) for kind in ("market_data", "sentiment", "news")] == [1, 2, 1]
-
-
-def test_what_was_told_since_is_not_overridden_by_what_is_recalled(market, commit):
-    commit(story("a", "First words", known_at=NOW - SECOND))
-    context = ContextView()
-    context.publish([story("a", "Second words", known_at=NOW)])
-    context.recall(market.lake)
-    assert [version.observation.fields["title"] for version in context.newest("news")] == ["Second words"]
-
-
-def test_the_memory_keeps_the_newest_when_there_are_more_than_it_holds():
-    context = ContextView()
-    count = int(MOST["news"] * SPARE) + 1
-    context.publish([story(str(number), at=number + 1) for number in range(count)])
-    kept = context.newest("news")
-    assert len(kept) == MOST["news"]
-    assert kept[-1].observation.key == str(count - 1)
-    assert kept[0].observation.key == str(count - MOST["news"])
-
-
-def test_a_reader_that_lags_is_told_how_much_it_missed():
-    context = ContextView()
-    context.publish([story(str(number)) for number in range(CHANGES_KEPT + 5)])
-    changes, last, lost = context.since(0)
-    assert (len(changes), last, lost) == (CHANGES_KEPT, CHANGES_KEPT + 5, 5)
-    assert context.since(last) == ([], last, 0)
 
 
 @pytest.fixture

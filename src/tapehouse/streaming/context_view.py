@@ -32,7 +32,7 @@ _fields = msgspec.json.Decoder(dict[str, Value])
 
 
 class ContextView:
-    """The newest version of each key by kind, without its bytes; what was in the past stays in the lake alone."""
+    """The newest version of each key by kind, without its bytes; a coin's fetched past stays in the lake alone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,11 +81,6 @@ class ContextView:
         with self._lock:
             versions = list(self._newest[kind].values())
         return sorted(versions, key=_as_of)
-
-    def get(self, kind: Kind, source: str, key: str) -> Version | None:
-        """Return the newest version of a key, None before the first."""
-        with self._lock:
-            return self._newest[kind].get((source, key))
 
     def _keep(self, version: Version) -> bool:
         told = version.observation
