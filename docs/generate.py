@@ -16,6 +16,7 @@ from tapehouse import catalog, cli, telemetry
 from tapehouse.api.main import create_app
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.profiles.schemas import schema_names, schema_text
 from tapehouse.settings import Settings, as_text, variable_of
 from tapehouse.streaming.view import LiveView
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     for path, text in stale:
         click.echo(f"{'stale' if '--check' in arguments else 'written'}: {path}")
         if "--check" not in arguments:
+            (ROOT / path).parent.mkdir(exist_ok=True)
             (ROOT / path).write_text(text, encoding="utf-8")
     if stale and "--check" in arguments:
         click.echo("make docs writes them", err=True)
@@ -45,6 +47,7 @@ def pages() -> dict[str, str]:
         "docs/reference/tables.md": tables_page(),
         "docs/reference/metrics.md": metrics_page(),
         "docs/reference/http.md": http_page(),
+        **{f"docs/reference/schemas/{name.replace('/', '.')}.json": schema_text(name) for name in schema_names()},
     }
 
 

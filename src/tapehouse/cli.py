@@ -248,6 +248,18 @@ def apply_topics() -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
+def schema(name: str | None) -> None:
+    """Show the JSON Schema of a message or of a table's row.
+
+    Without a name, list the names there are.
+    """
+    from tapehouse.profiles.schemas import schema_names, schema_text
+
+    click.echo(schema_text(name) if name else "\n".join(schema_names()), nl=not name)
+
+
+@main.command()
 def settings() -> None:
     """Show the settings.
 

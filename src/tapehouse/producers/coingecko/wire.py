@@ -26,7 +26,7 @@ LONGEST_ID = 200
 MOST_SHARES = 50
 """Coins whose part of the whole market is kept, at most; CoinGecko tells ten."""
 
-Amount = Annotated[Decimal, msgspec.Meta(extra_json_schema={"type": "number", "format": "decimal"})]
+Amount = Decimal
 """A JSON number, read with every digit it was written with."""
 Told = Annotated[datetime, msgspec.Meta(tz=True)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
