@@ -159,6 +159,6 @@ COMMANDS = {"up": up, "down": down, "supervise": supervise}
 
 if __name__ == "__main__":
     try:
-        sys.exit(COMMANDS[sys.argv[1]](Path(os.environ.get("CLUSTER_FOLDER", "data/cluster"))))
+        sys.exit(COMMANDS[sys.argv[1]](Path(os.environ.get("CLUSTER_FOLDER", "data/cluster")).absolute()))
     except PartMissingError as error:
         sys.exit(str(error))

@@ -60,9 +60,11 @@ def fetch_jars(name: str, folder: Path) -> Path:
             return folder
         say(f"Fetching {len(pinned)} jars for {name.capitalize()} through Maven")
         with downloaded(name, folder.parent) as jars:
-            wrong = sorted(set(hashes(jars).items()) ^ set(pinned.items()))
+            wrong = {jar for jar, _ in hashes(jars).items() ^ pinned.items()}
             if wrong:
-                raise PartMissingError(f"What Maven brought is not what jars/{name}.sha256 pins: {wrong[0][0]}")
+                raise PartMissingError(
+                    f"What Maven brought is not what jars/{name}.sha256 pins: {', '.join(sorted(wrong))}"
+                )
             shutil.rmtree(folder, ignore_errors=True)
             jars.rename(folder)
     return folder
@@ -90,7 +92,9 @@ def hashes(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def downloaded(name: str, beside: Path) -> Iterator[Path]:
     """Give a folder with what the pom asks for; Maven's settings (mirrors, proxies) hold, its cache is left alone."""
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=beside) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{name}-", dir=beside.absolute()
+    ) as scratch:  # Maven takes the pom's folder
         jars = Path(scratch) / "jars"
         command = [
             *(str(maven()), "--batch-mode", "--quiet", "--strict-checksums", "--file", str(JARS / f"{name}.xml")),

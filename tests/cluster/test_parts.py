@@ -18,7 +18,6 @@ def test_jars_that_are_there_are_not_fetched_again(kafka_jars, monkeypatch):
 
 def test_spark_gets_no_jar_that_pyspark_has(spark_jars):
     from importlib.util import find_spec
-    from pathlib import Path
 
     def names(folder):
         return {jar.name.rsplit("-", 1)[0] for jar in folder.glob("*.jar")}
@@ -26,10 +25,11 @@ def test_spark_gets_no_jar_that_pyspark_has(spark_jars):
     assert names(spark_jars) & names(Path(find_spec("pyspark").origin).parent / "jars") == set()
 
 
-def test_a_jar_that_was_changed_is_fetched_again(tmp_path, kafka_jars):
+def test_a_jar_that_was_changed_is_fetched_again_into_a_folder_named_from_here(tmp_path, kafka_jars, monkeypatch):
     import shutil
 
-    folder = shutil.copytree(kafka_jars, tmp_path / "jars")
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(kafka_jars, Path("jars"))
     (folder / "kafka-clients-4.3.1.jar").write_bytes(b"something else")
     parts.fetch_kafka(folder)
     assert parts.hashes(folder) == parts.read_hashes("kafka")
