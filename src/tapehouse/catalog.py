@@ -250,6 +250,8 @@ class Topic:
 
 TRADES_TOPIC = "crypto-prices"
 KLINES_TOPIC = "klines"
+CONTEXT_TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news"}
+"""The topic of each kind of observation about the market's context."""
 DEAD_LETTERS = "dead-letters"
 POSITIONS = "producer-positions"
 
@@ -258,9 +260,9 @@ TOPICS: Mapping[str, Topic] = {
     for topic in (
         Topic(TRADES_TOPIC, "a trade as the exchange told it, or a row of its answer about trades", "venue:symbol"),
         Topic(KLINES_TOPIC, "an update of a kline of the exchange", "venue:symbol"),
-        Topic("market-data", "an item of an answer about coins or the whole market", "source"),
-        Topic("sentiment", "a value of the Fear & Greed index", "source"),
-        Topic("news", "an item of a feed", "source"),
+        Topic(CONTEXT_TOPICS["market_data"], "an item of an answer about coins or the whole market", "source"),
+        Topic(CONTEXT_TOPICS["sentiment"], "a value of the Fear & Greed index", "source"),
+        Topic(CONTEXT_TOPICS["news"], "an item of a feed", "source"),
         Topic("candles", "a revision of a candle", "venue:symbol"),
         Topic(DEAD_LETTERS, "a message that is refused or of a kind nobody knows, with the reason", "venue:symbol"),
         Topic(

@@ -199,15 +199,16 @@ def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
     help="Port of /health and /metrics; 0 takes a free one.",
 )
 def produce(sources: tuple[str, ...], port: int) -> None:
-    """Put what a source tells on the tape of the cluster, until Ctrl-C.
+    """Put what sources tell on the tape of the cluster, until Ctrl-C.
 
-    The source is binance. A second producer of the same symbols takes the place of the first.
+    The sources are those of TAPEHOUSE_SOURCES; one process for each is usual. A second producer of the same source
+    and symbols takes the place of the first.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # until the producer listens itself, there is nothing to commit
         signal.signal(number, lambda *_: sys.exit(0))
     from tapehouse.profiles.producing import run_produce
 
-    run_produce(_begin(api_port=port), sources)
+    run_produce(_begin(api_port=port, sources=sources))
 
 
 @main.command()

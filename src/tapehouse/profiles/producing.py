@@ -5,18 +5,24 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
 
 import uvloop
 
 from tapehouse.api.health import Moment
 from tapehouse.api.main import serve
 from tapehouse.api.producer import create_app
-from tapehouse.errors import ConfigError
+from tapehouse.catalog import CONTEXT_TOPICS
 from tapehouse.pipeline import SWITCH_EVERY, Stage
-from tapehouse.producers.binance.routing import route_for
+from tapehouse.ports import Batch, Route, Routed
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.routing import binance_route
 from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.producers.polled_source import PolledSource
+from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.sources import polled_sources
 from tapehouse.settings import Settings
 from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.view import SymbolHealth
@@ -24,8 +30,6 @@ from tapehouse.tape.status import Standing
 from tapehouse.tape.topics import apply_topics
 from tapehouse.tape.writer import KafkaTapeWriter
 
-SOURCES = ("binance",)
-"""The sources that produce to Kafka."""
 LEAVE_WITHIN = 3.0
 """Seconds from the last commit to the end of the process."""
 
@@ -36,11 +40,8 @@ def run_topics_apply(settings: Settings) -> None:
         say(line)
 
 
-def run_produce(settings: Settings, sources: Sequence[str]) -> None:
-    """Put what the sources tell on Kafka until told to stop; raise what ended it otherwise."""
-    unknown = [name for name in sources if name not in SOURCES]
-    if unknown:
-        raise ConfigError(f"Nothing produces {', '.join(unknown)}; there is {', '.join(SOURCES)}.")
+def run_produce(settings: Settings) -> None:
+    """Put what the sources of the settings tell on Kafka until told to stop; raise what ended it otherwise."""
     keep_memory_together()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(_produce(settings))
@@ -48,50 +49,81 @@ def run_produce(settings: Settings, sources: Sequence[str]) -> None:
 
 async def _produce(settings: Settings) -> None:
     stopped = when_told_to_stop()
-    source = BinanceSource(settings)
-    tape = KafkaTapeWriter(settings, producer_id(settings), route_for(settings.symbols))
-    running = asyncio.create_task(_run(settings, source, tape))
+    producing = Producing(settings)
+    running = asyncio.create_task(producing.run())
     await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
     running.cancel()
     try:
         await running
     except asyncio.CancelledError:
-        say(f"Stopped; {_left(tape)}")
+        say(f"Stopped; {_left(producing.tape)}")
         leave_within(LEAVE_WITHIN)
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
 
 
-async def _run(settings: Settings, source: BinanceSource, tape: KafkaTapeWriter) -> None:
-    """Receive, repair and serve until cancelled; then commit what was received."""
-    sys.setswitchinterval(SWITCH_EVERY)
-    writing = Stage("write", tape.write_forever)
-    app = create_app(lambda: _moment(source, tape), tape.status, settings)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in (
-                source.run(tape),
-                RepairDesk(tape.holes, source, tape).run(),
-                serve(app, settings.api_host, settings.api_port, lambda host, port: _announce(settings, host, port)),
-                writing.watch(),
-            ):
-                group.create_task(work)
-    finally:
-        await source.close()
-        tape.close()
-        await asyncio.to_thread(writing.stop)
+class Producing:
+    """The parts of a producer, put together, and what they do until they are stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.tape = KafkaTapeWriter(settings, producer_id(settings), route_for(settings))
+        self._binance = BinanceSource(settings) if "binance" in settings.sources else None
+        self._polled = polled_sources(settings, settings.sources, Clock(ArrivalClock().now), self.tape.standings)
+
+    async def run(self) -> None:
+        """Receive, repair and serve until cancelled; then commit what was received."""
+        sys.setswitchinterval(SWITCH_EVERY)
+        app = create_app(self._moment, self.tape.status, self._settings)
+        at = self._settings.api_host, self._settings.api_port
+        writing = Stage("write", self.tape.write_forever)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in (*self._following(), serve(app, *at, self._announce), writing.watch()):
+                    group.create_task(work)
+        finally:
+            await asyncio.gather(*(source.close() for source in self._sources()))
+            self.tape.close()
+            await asyncio.to_thread(writing.stop)
+
+    def _sources(self) -> list[BinanceSource | PolledSource]:
+        return [*([self._binance] if self._binance else []), *self._polled]
+
+    def _following(self) -> Iterator[Coroutine[Any, Any, None]]:
+        yield from (source.run(self.tape) for source in self._sources())
+        if self._binance is not None:
+            yield RepairDesk(self.tape.holes, self._binance, self.tape).run()
+
+    def _moment(self) -> Moment:
+        now = time.time_ns() // 1000
+        symbols = {symbol: _health(standing) for symbol, standing in self.tape.standings().items()}
+        return Moment(now, [source.status() for source in self._sources()], symbols, committed_at=now, horizon=0)
+
+    def _announce(self, host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        sources = ", ".join(self._settings.sources)
+        say(f"Tapehouse puts {sources} on the tape at {self._settings.kafka_bootstrap}")
+        say(f"Health at http://{shown}:{port}/health   (Ctrl-C stops)")
+
+
+def route_for(settings: Settings) -> Route:
+    """Return where the frames of every source belong."""
+    of_binance = binance_route(settings.symbols)
+
+    def route(batch: Batch) -> Iterable[Routed]:
+        topic = CONTEXT_TOPICS.get(batch.shape)
+        if topic is None:
+            return of_binance(batch)
+        return [Routed(topic, frame, at) for frame, at in zip(batch.frames, batch.received_at, strict=True)]
+
+    return route
 
 
 def producer_id(settings: Settings) -> str:
-    """Return the name of the producer of these symbols: a second one of them takes the first one's place."""
+    """Return the name of the producer of these sources and symbols: a second one takes the first one's place."""
     symbols = ",".join(sorted(settings.symbols))
-    return f"tapehouse-binance-{hashlib.sha256(symbols.encode()).hexdigest()[:12]}"
-
-
-def _moment(source: BinanceSource, tape: KafkaTapeWriter) -> Moment:
-    now = time.time_ns() // 1000
-    symbols = {symbol: _health(standing) for symbol, standing in tape.standings().items()}
-    return Moment(now, [source.status()], symbols, committed_at=now, horizon=0)
+    sources = "-".join(sorted(set(settings.sources)))
+    return f"tapehouse-{sources}-{hashlib.sha256(symbols.encode()).hexdigest()[:12]}"
 
 
 def _health(standing: Standing) -> SymbolHealth:
@@ -107,14 +139,7 @@ def _health(standing: Standing) -> SymbolHealth:
     )
 
 
-def _announce(settings: Settings, host: str, port: int) -> None:
-    shown = f"[{host}]" if ":" in host else host
-    say(f"Tapehouse puts {', '.join(settings.symbols)} on the tape at {settings.kafka_bootstrap}")
-    say(f"Health at http://{shown}:{port}/health   (Ctrl-C stops)")
-
-
 def _left(tape: KafkaTapeWriter) -> str:
-    waiting = tape.status().waiting
-    if waiting or tape.broker.error:
-        return "no broker answered, so the last messages are not on the tape; the next start fetches them by their ids."
+    if tape.gave_up:
+        return "the last messages did not get onto the tape in time; the next start fetches them by their ids."
     return "everything received is on the tape."

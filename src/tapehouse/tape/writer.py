@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import structlog
 
 from tapehouse import telemetry
-from tapehouse.catalog import DEAD_LETTERS, KLINES_TOPIC, POSITIONS, TRADES_TOPIC
+from tapehouse.catalog import DEAD_LETTERS, POSITIONS, TOPICS
 from tapehouse.errors import TapeError
 from tapehouse.ports import Batch, Hole, Route, Routed
 from tapehouse.settings import Settings
@@ -26,14 +26,13 @@ from tapehouse.tape.reader import newest_by_key
 from tapehouse.tape.status import Standing, WriterStatus
 from tapehouse.tape.transactions import GaveUpError, Message, Session, SessionOverError
 
-TOPICS_WRITTEN = (TRADES_TOPIC, KLINES_TOPIC, DEAD_LETTERS, POSITIONS)
 TRANSACTION_FRAMES = 10_000
 """About so many frames go into one transaction."""
 WAKE_EVERY = 0.1
 PACE = 0.05
 """Least seconds from one transaction to the next: a commit takes 5 to 10 ms, however little is in it."""
-GIVE_UP_AFTER = 4.0
-"""Seconds after we are told to stop in which the brokers may still come back."""
+STOPS_WITHIN = 5.0
+"""Seconds after we are told to stop in which what waits may still go out."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +45,12 @@ class KafkaTapeWriter:
     """`append` belongs to the event loop, `write_forever` to a thread of its own; a tape that is closed takes no more.
 
     `producer_id` names this producer to the brokers: of two with one name the younger goes on, and the elder stops with
-    FencedError. `topics` are those the route leads to.
+    FencedError. `gave_up` is set where it ended with something left uncommitted.
     """
 
     def __init__(self, settings: Settings, producer_id: str, route: Route, *, most_frames: int = MOST_FRAMES) -> None:
         self.broker = BrokerState(settings.kafka_bootstrap)
+        self.gave_up = False
         self._settings = settings
         self._id = producer_id
         self._route = route
@@ -93,7 +93,7 @@ class KafkaTapeWriter:
         )
 
     def write_forever(self, stopping: threading.Event) -> None:
-        """Commit what is appended until told to stop; then the rest, if a broker answers in time.
+        """Commit what is appended until told to stop; then the rest, as far as the brokers take it in time.
 
         Raise FencedError, ConfigError for a missing topic, TapeError where the brokers refuse.
         """
@@ -109,12 +109,13 @@ class KafkaTapeWriter:
             while batches := self._buffer.read(0):
                 session = self._write_all(session, batches)
         except GaveUpError as error:
+            self.gave_up = True
             log.warning("left_uncommitted", why=str(error), what_to_do="the next start fetches it by its ids")
 
     def _may_wait(self) -> bool:
         if not self._stopping.is_set():
             return True
-        self._give_up_at = self._give_up_at or time.monotonic() + GIVE_UP_AFTER
+        self._give_up_at = self._give_up_at or time.monotonic() + STOPS_WITHIN
         return time.monotonic() < self._give_up_at
 
     # One life of the producer
@@ -124,7 +125,7 @@ class KafkaTapeWriter:
         while True:
             session = Session(self._settings, self._id, self.broker, self._may_wait)
             try:
-                session.begin(TOPICS_WRITTEN)
+                session.begin(TOPICS)
                 stored = self._stored()
                 self._positions = read_positions(stored)
                 self._elder = stored.get(self._owner_key)
@@ -158,6 +159,8 @@ class KafkaTapeWriter:
     def _write_all(self, session: Session, batches: Sequence[Batch]) -> Session:
         """Commit batches, in several transactions where one of them is too large for one."""
         for piece in in_pieces(batches, TRANSACTION_FRAMES):
+            if not self._may_wait():
+                raise GaveUpError("the time to stop is over")
             session = self._write(session, piece)
         return session
 
@@ -195,7 +198,7 @@ class KafkaTapeWriter:
         )
         return Message(
             DEAD_LETTERS if refusal else routed.topic,
-            key_of(routed.symbol) if routed.symbol else None,
+            key_of(routed.symbol) if routed.symbol else batch.symbol.encode() or None,
             routed.frame,
             headers,
             routed.received_at // 1000,

@@ -15,7 +15,7 @@ NOT_ASKED_FOR = "a symbol that was not asked for"
 _Asked = Callable[[str], bool]
 
 
-def route_for(wanted: Sequence[str]) -> Route:
+def binance_route(wanted: Sequence[str]) -> Route:
     """Return the routing of a producer of these symbols and patterns."""
     asked = asked_for(wanted)
 
