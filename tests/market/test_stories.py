@@ -112,3 +112,13 @@ def test_any_text_at_all_has_a_story(items):
     for number, (source, title, link) in enumerate(items):
         assert stories.story_of((source, str(number)), title, link, NOW)
     assert len(stories) <= 8
+
+
+@pytest.mark.timeout(30)
+def test_titles_made_from_a_template_are_not_each_compared_with_all():
+    stories = Stories()
+    for number in range(6_000):  # minutes, when each is compared with all before it
+        title = f"Coin number {number} rises on news of funds and banks in the market"
+        assert stories.story_of((f"rss:{number}", str(number)), title, f"https://h{number}.example/1", NOW) == str(
+            number
+        )

@@ -4,8 +4,8 @@ Nothing is merged: every item stays, and names the story by the key of the item 
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -18,6 +18,8 @@ ALIKE = 0.7
 """The part of the words of two titles, taken together, that both must have."""
 FEWEST_SHARED = 4
 """Words two titles must share at least: short titles are alike by chance."""
+MOST_COMPARED = 300
+"""Items a title is compared with at most: titles made from a template share their words with thousands."""
 TOLD_WITHIN = 3 * DAY
 """Microseconds between two items of one story; a title that comes again later is a new story."""
 
@@ -99,14 +101,14 @@ class Stories:
         return None
 
     def _sharing(self, words: frozenset[str]) -> Iterable[tuple[str, str]]:
-        """Yield the items that could be alike, those that share most words first.
+        """Return items that could be alike: those with the rarest of the words, newest first, a bounded number.
 
-        A title that is alike lacks fewer words than can be counted here, so it has one of the rarest that many.
+        A title that is alike lacks fewer words than are looked at here, so it has at least one of them.
         """
         lacking = len(words) - int(ALIKE * len(words)) + 1
         rarest = sorted(words, key=lambda word: (len(self._by_word.get(word, ())), word))[:lacking]
-        counted = Counter(item for word in rarest for item in self._by_word.get(word, ()))
-        return (item for item, _ in counted.most_common())
+        sharing = (item for word in rarest for item in reversed(self._by_word.get(word, {})))
+        return dict.fromkeys(islice(sharing, MOST_COMPARED))
 
     def _forget(self, item: tuple[str, str]) -> None:
         told = self._items.pop(item, None)
