@@ -67,9 +67,10 @@ def batches_of(collected: pa.Table) -> list[Batch]:
 
 def received_to(collected: pa.Table) -> int:
     """Return the time (microseconds) up to which every partition of trades among these records was read, 0 without."""
-    trades = pl.DataFrame(pl.from_arrow(collected.select(["topic", "partition", "timestamp"])))
-    newest = trades.filter(pl.col("topic") == TRADES_TOPIC).group_by("partition").agg(pl.max("timestamp"))
-    return int(newest["timestamp"].min() or 0) * 1000  # type: ignore[arg-type]  # a column of integers
+    records = pl.DataFrame(pl.from_arrow(collected)).filter(pl.col("topic") == TRADES_TOPIC)
+    received_at = pl.coalesce(_received_at(), pl.col("timestamp") * 1000)
+    newest = records.group_by("partition").agg(received_at.max().alias("received_at"))
+    return int(newest["received_at"].min() or 0)  # type: ignore[arg-type]  # a column of integers
 
 
 def _decode(records: pl.DataFrame, last_ids: dict[str, int]) -> pl.DataFrame:

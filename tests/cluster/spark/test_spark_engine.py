@@ -5,7 +5,7 @@ from random import Random
 import polars as pl
 import pytest
 
-from tapehouse.catalog import CANDLES, COVERAGE, KLINES, OTHER_EVENTS, REJECTED, TRADES
+from tapehouse.catalog import CANDLES, OTHER_EVENTS, REJECTED, TRADES
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
 from tapehouse.streaming.spark import FEW

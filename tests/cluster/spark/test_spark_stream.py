@@ -1,0 +1,136 @@
+"""`tapehouse stream` as a person runs it: a process over a real broker, killed when it pleases."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import polars as pl
+import pytest
+from confluent_kafka import Producer
+
+from tapehouse.catalog import CANDLES, TRADES
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.history import highest_revisions
+from tapehouse.ports import Batch
+from tapehouse.tape.codec import headers_of, key_of
+
+WITHIN = 240.0
+pytestmark = pytest.mark.timeout(900)
+
+
+class Stream:
+    """The command as a process group of its own."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment, self._log = environment, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "tapehouse.cli", "stream", "--port", "0"]
+            self.process = subprocess.Popen(
+                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def jvm(self) -> int:
+        """The process id of Spark's JVM; the threads that start children are the main one's siblings."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [child for thread in threads for child in (thread / "children").read_text().split()]
+        return next(int(child) for child in children if b"java" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def wait_for(is_so: Callable[[], bool], stream: Stream) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not is_so():
+        assert time.monotonic() < deadline, stream._log.read_text()[-3000:]
+        time.sleep(0.2)
+
+
+def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tapehouse.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def environment(own_broker, spark_jars, tmp_path) -> dict[str, str]:
+    own = {
+        "TAPEHOUSE_PROFILE": "cluster",
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": own_broker().bootstrap,
+        "TAPEHOUSE_KAFKA_PARTITIONS": "2",
+        "TAPEHOUSE_LAKE": str(tmp_path / "lake"),
+        "TAPEHOUSE_STATE": str(tmp_path / "state"),
+        "TAPEHOUSE_SYMBOLS": "BTCUSDT,ETHUSDT",
+        "TAPEHOUSE_SPARK_JARS": str(spark_jars),
+        "TAPEHOUSE_SPARK_MASTER": "local[2]",
+        "TAPEHOUSE_SPARK_UI_PORT": "0",
+    }
+    return {**os.environ, **own}
+
+
+@pytest.fixture
+def stream(environment, tmp_path) -> Iterator[Stream]:
+    stream = Stream(environment, tmp_path / "stream.log")
+    yield stream
+    stream.end()
+
+
+@pytest.fixture
+def put(environment) -> Callable[[list[tuple[int, bytes]]], None]:
+    """Put frames on crypto-prices, each under the key of its symbol."""
+    producer = Producer({"bootstrap.servers": environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]})
+
+    def send(frames: list[tuple[int, bytes]]) -> None:
+        for received_at, frame in frames:
+            symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
+            producer.produce("crypto-prices", frame, key_of(symbol), headers=headers_of("stream", received_at))
+        assert producer.flush(30) == 0
+
+    return send
+
+
+def tables(lake: DeltaLake) -> tuple[pl.DataFrame, pl.DataFrame]:
+    candles = highest_revisions(lake.scan(CANDLES)).drop("known_at", "revision").collect()
+    trades = lake.scan(TRADES).collect()
+    return candles.sort("symbol", "interval", "opened_at"), trades.sort("symbol", "first_trade_id")
+
+
+def test_a_driver_killed_again_and_again_leaves_each_trade_once_and_every_candle_right(
+    environment, stream, put, market, embedded_lake
+):
+    random = Random(7)
+    frames = market[:300] + market[250:310] + market[300:500] + market[505:]
+    assert run("topics", "apply", environment=environment).returncode == 0
+    lake = DeltaLake(environment["TAPEHOUSE_LAKE"])
+    lake.create()
+    parts = [frames[:200], frames[200:400], frames[400:]]
+    held = 0
+    for part, victim in zip(parts, ("driver", "jvm", "driver"), strict=True):
+        put(part)
+        stream.start()
+        wait_for(lambda before=held: lake.scan(TRADES).select(pl.len()).collect().item() > before, stream)
+        time.sleep(random.random())  # anywhere in what follows from the commit
+        if victim == "jvm":
+            os.kill(stream.jvm(), signal.SIGKILL)
+            assert stream.process.wait(60) == 7
+        stream.end()
+        held = lake.scan(TRADES).select(pl.len()).collect().item()
+    stream.start()
+    candles, trades = tables(embedded_lake([Batch([f for _, f in frames], [at for at, _ in frames])]))
+    wait_for(lambda: tables(lake)[1].height >= trades.height and tables(lake)[0].height >= candles.height, stream)
+    stream.process.send_signal(signal.SIGTERM)
+    assert stream.process.wait(30) == 0
+    assert tables(lake)[1].equals(trades.select(tables(lake)[1].columns))
+    assert tables(lake)[0].equals(candles)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        span = ("--from", "2024-08-08", "--to", "2024-08-10", "--check")
+        assert run("rebuild", symbol, *span, environment=environment).returncode == 0
