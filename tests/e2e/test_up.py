@@ -98,7 +98,7 @@ def test_a_port_in_use_is_named(served, platform):
         ("TAPEHOUSE_COMMIT_INTERVAL", "soon", "TAPEHOUSE_COMMIT_INTERVAL"),
         ("TAPEHOUSE_BINANCE_WS_URL", "stream.binance.com", "TAPEHOUSE_BINANCE_WS_URL"),
         ("TAPEHOUSE_SOURCES", "kraken", "kraken"),
-        ("TAPEHOUSE_PROFILE", "cluster", "TAPEHOUSE_PROFILE"),
+        ("TAPEHOUSE_PROFILE", "spark", "TAPEHOUSE_PROFILE"),
     ],
 )
 def test_a_bad_setting_is_named(platform, setting, value, said):
