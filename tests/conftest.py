@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,3 +59,53 @@ def bucket_options(object_store) -> dict[str, str]:
     """How that bucket is reached, as DeltaLake takes it."""
     told = {name.lower(): value for name, value in object_store.environment.items()}
     return {**told, "aws_virtual_hosted_style_request": "false"}
+
+
+@pytest.fixture(scope="session")
+def parts_folder() -> Path:
+    """Where fetched jars stay from one run to the next."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "tapehouse" / "cluster"
+
+
+@pytest.fixture(scope="session")
+def kafka_jars(parts_folder: Path) -> Path:
+    """The folder of a broker's jars."""
+    import parts
+
+    return parts.fetch_kafka(parts_folder / "kafka-jars")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, kafka_jars: Path) -> Iterator[object]:
+    """A broker that many tests share, `.bootstrap`; not to be killed. `tape_settings` empties it for a test."""
+    import servers
+
+    with servers.Broker(tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
+        yield running
+
+
+@pytest.fixture
+def tape_settings(broker) -> object:
+    """Settings that lead to that broker, its topics there and empty."""
+    from tapehouse.settings import Settings
+    from tapehouse.tape.topics import apply_topics
+
+    settings = Settings(_env_file=None, kafka_bootstrap=broker.bootstrap)
+    remove_topics(settings)
+    list(apply_topics(settings))
+    return settings
+
+
+def remove_topics(settings) -> None:
+    """Remove every topic of the platform, and wait until the broker has forgotten them."""
+    from confluent_kafka.admin import AdminClient
+
+    from tapehouse.catalog import TOPICS
+
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
+    deadline = time.monotonic() + 20
+    while there := TOPICS.keys() & admin.list_topics(timeout=20).topics.keys():
+        assert time.monotonic() < deadline, f"still there: {there}"
+        for future in admin.delete_topics(sorted(there)).values():
+            future.exception()

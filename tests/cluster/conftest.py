@@ -1,6 +1,5 @@
 """A real broker, a real object store, real jars: the code that starts them for a person starts them for the tests."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,29 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def parts_folder() -> Path:
-    """Where fetched jars stay from one run to the next."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tapehouse" / "cluster"
-
-
-@pytest.fixture(scope="session")
 def spark_jars(parts_folder: Path) -> Path:
     """The folder of jars that pyspark lacks."""
     return parts.fetch_spark_jars(parts_folder / "spark-jars")
-
-
-@pytest.fixture(scope="session")
-def kafka_jars(parts_folder: Path) -> Path:
-    """The folder of a broker's jars."""
-    return parts.fetch_kafka(parts_folder / "kafka-jars")
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory, kafka_jars: Path) -> Iterator[servers.Broker]:
-    """A broker that many tests share, each with topics of its own: `.bootstrap`. Not to be killed."""
-    with servers.Broker(tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,68 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tapehouse.ports import Batch, Tape
+from tapehouse.ports import Batch, Routed, Tape
+from tapehouse.settings import Settings
 from tapehouse.tape.local import LocalTape
+from tapehouse.tape.reader import KafkaTapeReader
+from tapehouse.tape.writer import KafkaTapeWriter
 
 MakeTape = Callable[..., Tape]
 
 
-@pytest.fixture(params=[LocalTape], ids=["local"])
-def make_tape(request) -> MakeTape:
-    return request.param
+class KafkaTape:
+    """A writer and a reader of Kafka as one tape; nothing leaves the writer before somebody reads."""
+
+    def __init__(self, settings: Settings, **bounds: int) -> None:
+        self._writer = KafkaTapeWriter(settings, "contract", one_topic, **bounds)
+        self._reader = KafkaTapeReader(settings, since=0)
+        self._stopping = threading.Event()
+        self._writing = threading.Thread(target=self._writer.write_forever, args=(self._stopping,))
+
+    async def append(self, batch: Batch) -> None:
+        await self._writer.append(batch)
+
+    def read(self, timeout: float) -> list[Batch]:
+        if not self._writing.is_alive() and not self._stopping.is_set():
+            self._writing.start()
+        return self._reader.read(timeout)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+    def end(self) -> None:
+        self.close()
+        self._stopping.set()
+        if self._writing.is_alive():
+            self._writing.join(20)
+
+
+def one_topic(batch: Batch) -> Iterator[Routed]:
+    """Put everything on one partition, whatever it is."""
+    for place, (frame, received_at) in enumerate(zip(batch.frames, batch.received_at, strict=True)):
+        yield Routed("crypto-prices", frame, received_at, "BTCUSDT", binary=place in batch.binary)
+
+
+@pytest.fixture(params=["local", pytest.param("kafka", marks=[pytest.mark.cluster, pytest.mark.slow])])
+def make_tape(request) -> Iterator[MakeTape]:
+    if request.param == "local":
+        yield LocalTape
+        return
+    settings = request.getfixturevalue("tape_settings")
+    made: list[KafkaTape] = []
+
+    def make(**bounds: int) -> KafkaTape:
+        made.append(KafkaTape(settings, **bounds))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
 
 
 def batch(*numbers: int) -> Batch:
@@ -60,9 +109,8 @@ async def test_append_waits_while_the_tape_is_full_and_loses_nothing(make_tape):
     waiting = asyncio.create_task(tape.append(batch(3, 4)))
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
-    assert await read_until(tape, 2) == [1, 2]
+    assert await read_until(tape, 4) == [1, 2, 3, 4]
     await asyncio.wait_for(waiting, 20)
-    assert await read_until(tape, 2) == [3, 4]
 
 
 async def test_those_who_wait_are_let_in_in_their_order(make_tape):
