@@ -36,6 +36,7 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._saved = b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._record = _decode(path.read_bytes() if path.exists() else b"{}")
@@ -57,10 +58,14 @@ class Memory:
 
     def save(self) -> None:
         """Write the record, whole or not at all; a disk that refuses costs politeness after a restart, no more."""
+        record = msgspec.json.encode(self._record)
+        if record == self._saved:
+            return
         written = self._path.with_suffix(".new")
         try:
-            written.write_bytes(msgspec.json.encode(self._record))
+            written.write_bytes(record)
             written.replace(self._path)
+            self._saved = record
         except OSError as error:
             log.warning("state_not_saved", file=str(self._path), why=error.strerror)
 
