@@ -25,6 +25,8 @@ Take = Callable[[DataFrame, int], None]
 def start_session(settings: Settings) -> SparkSession:
     """Start Spark, or join the one that `spark-submit` started; raise ConfigError where it cannot start."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if settings.spark_master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # Spark's page listens to nobody else
     builder = SparkSession.builder.appName(QUERY)
     for name, value in configuration(settings):
         builder = builder.config(name, value)
@@ -33,7 +35,23 @@ def start_session(settings: Settings) -> SparkSession:
     except (PySparkException, OSError) as error:
         raise ConfigError(f"Spark does not start: {error}. It needs Java 17 or newer (JAVA_HOME).") from error
     session.sparkContext.setLogLevel("ERROR")
+    hadoop = session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001  # PySpark's own way to it
+    for name, value in bucket_keys(settings):
+        hadoop.set(name, value)
     return session
+
+
+def bucket_keys(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Give the keys of the bucket: told to Spark once it runs, since its command line is for every user to see."""
+    secret, token = settings.aws_secret_access_key, settings.aws_session_token
+    given = {
+        "access.key": settings.aws_access_key_id,
+        "secret.key": secret.get_secret_value() if secret else None,
+        "session.token": token.get_secret_value() if token else None,
+    }
+    for name, value in given.items():
+        if value and _uses_bucket(settings):
+            yield f"fs.s3a.{name}", value
 
 
 def configuration(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -57,7 +75,7 @@ def configuration(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension"
     yield "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
     yield "spark.databricks.delta.snapshotPartitions", "1"
-    if settings.lake.startswith("s3://") or (settings.checkpoints or "").startswith("s3://"):
+    if _uses_bucket(settings):
         yield from _bucket(settings)
 
 
@@ -122,14 +140,14 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+def _uses_bucket(settings: Settings) -> bool:
+    return settings.lake.startswith("s3://") or (settings.checkpoints or "").startswith("s3://")
+
+
 def _bucket(settings: Settings) -> Iterator[tuple[str, str]]:
-    secret, token = settings.aws_secret_access_key, settings.aws_session_token
     given = {
         "endpoint": settings.aws_endpoint_url,
         "endpoint.region": settings.aws_region or ("us-east-1" if settings.aws_endpoint_url else None),
-        "access.key": settings.aws_access_key_id,
-        "secret.key": secret.get_secret_value() if secret else None,
-        "session.token": token.get_secret_value() if token else None,
     }
     for name, value in given.items():
         if value:

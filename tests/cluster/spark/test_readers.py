@@ -14,7 +14,7 @@ from tapehouse.errors import LakeError
 from tapehouse.lake.bucket import client_options
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.settings import Settings
-from tapehouse.streaming.spark_session import address, configuration
+from tapehouse.streaming.spark_session import address, bucket_keys, configuration
 
 BATCH = 7
 AT = datetime(2024, 8, 8, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -40,6 +40,8 @@ def session(spark, lake, object_store, spark_jars, monkeypatch):
     for name, value in configuration(settings):
         if name.startswith("spark.hadoop."):
             spark.conf.set(name.removeprefix("spark.hadoop."), value)
+    for name, value in bucket_keys(settings):
+        spark.conf.set(name, value)
     return spark
 
 
