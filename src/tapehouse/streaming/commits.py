@@ -140,15 +140,20 @@ class Committer:
     def _append(self, table: str, frame: pl.DataFrame) -> None:
         began = time.perf_counter()
         if not self._lake.append(table, frame, writer=WRITER, batch=self._batches[table]):
-            raise LakeError(
-                f"Commit {self._batches[table]} of {table} is there already: another process writes this lake, or the "
-                "storage's answer to us was lost. Nothing is lost: start again when no other process writes it."
-            )
+            raise already_there(table, self._batches[table])
         self._batches[table] += 1
         telemetry.commits.labels(table).inc()
         telemetry.commit_seconds.labels(table).observe(time.perf_counter() - began)
         if TABLES[table].layer == "bronze":
             telemetry.bronze_rows.labels(table).inc(frame.height)
+
+
+def already_there(table: str, batch: int) -> LakeError:
+    """Return the error of a commit whose number somebody has used."""
+    return LakeError(
+        f"Commit {batch} of {table} is there already: another process writes this lake, or the storage's answer to us "
+        "was lost. Nothing is lost: start again when no other process writes it."
+    )
 
 
 def commit_rest_of_bronze(unit: Unit, append: Append) -> None:

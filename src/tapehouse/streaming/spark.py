@@ -21,7 +21,7 @@ from tapehouse.catalog import PRICE, TABLES, TRADES, VENUE
 from tapehouse.market.windows import SECOND, WATERMARK_DELAY, is_final, opened_at
 from tapehouse.ports import Batch, Lake
 from tapehouse.streaming.bookkeeping import Bookkeeping
-from tapehouse.streaming.commits import Unit, commit_rest_of_bronze, commit_silver
+from tapehouse.streaming.commits import Unit, already_there, commit_rest_of_bronze, commit_silver
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import Recovered, recall_days
@@ -215,7 +215,8 @@ class SparkEngine:
             telemetry.bronze_rows.labels(table).inc(frame.height)
 
     def _append_silver(self, table: str, frame: pl.DataFrame) -> None:
-        self._lake.append(table, frame, writer=WRITER, batch=self._silver[table])
+        if not self._lake.append(table, frame, writer=WRITER, batch=self._silver[table]):
+            raise already_there(table, self._silver[table])
         self._silver[table] += 1
         telemetry.commits.labels(table).inc()
 
