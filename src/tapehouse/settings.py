@@ -76,9 +76,9 @@ class Settings(BaseSettings):
         None, description="File with the certificates to trust; those of the system where it is absent."
     )
 
-    spark_master: str = Field("local[*]", description="Where Spark computes: local[*], or a cluster's spark:// address.")
+    spark_master: str = Field("local[*]", description="Where Spark computes: local[*], or a spark:// address.")
     spark_memory: str = Field("1g", description="Memory of Spark's driver; on local[*] that is all of Spark.")
-    spark_ui_port: int = Field(4040, ge=0, le=65535, description="Port of Spark's own page; the next free one above it.")
+    spark_ui_port: int = Field(4040, ge=0, le=65535, description="Port of Spark's own page; or the next free one.")
     spark_jars: Path = Field(
         Path("data/cluster/spark-jars"), description="Folder of the jars pyspark lacks: Kafka, Delta Lake, S3."
     )
