@@ -116,7 +116,7 @@ def test_sources_that_are_down_slow_neither_the_start_nor_the_trades_nor_the_end
         )
     )
     assert health["status"] != "failing"
-    assert running.get("/prices/latest")["prices"]
+    running.until_whole(dict.fromkeys(SYMBOLS.split(","), 0))
     assert running.stop() == 0
 
 
