@@ -14,7 +14,7 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, functions as sql
+from pyspark.sql import Column, DataFrame, SparkSession, functions as sql
 
 from tapehouse import telemetry
 from tapehouse.catalog import PRICE, TABLES, TRADES, VENUE
@@ -35,6 +35,8 @@ WRITER = "stream"
 FEW = 5_000
 """After a batch of so few records the next is taken to the driver whole: a second job would cost more than the fold."""
 COVERAGE_EVERY = 10 * SECOND
+COMMITS_SEARCHED = 100
+"""Commits among which the last batch is looked for at the start; those without a batch are of upkeep."""
 REST_TRADES = frozenset({"trades", "aggTrades", "archive"})
 
 
@@ -65,6 +67,7 @@ class SparkEngine:
         self._covered_at = now()
         self._rows_before = FEW + 1
         self._taking = threading.Lock()
+        self._committed: int | None = None
 
     def take(self, records: DataFrame, number: int) -> None:
         """Take a micro-batch (Kafka's columns, with headers) to bronze and what follows from it to silver."""
@@ -187,14 +190,27 @@ class SparkEngine:
         return decoded.filter(chosen).select(*(columns[name].alias(name) for name in TABLES[TRADES].schema))
 
     def _write(self, rows: DataFrame | None, number: int, received_from: int) -> None:
-        if rows is None:
+        """Append a batch to bronze/trades, once: its name stands in the commit.
+
+        Delta's own `txnVersion` would make Spark compute the table's whole state at every commit, half a second of it.
+        """
+        if rows is None or number <= self._committed_before(rows.sparkSession):
             return
         began = time.perf_counter()
-        writer = rows.write.format("delta").mode("append")
-        writer.option("txnAppId", self.application.result()).option("txnVersion", number).save(self._bronze)
+        name = f"{self.application.result()} {number}"
+        rows.write.format("delta").mode("append").option("userMetadata", name).save(self._bronze)
         telemetry.commits.labels(TRADES).inc()
         telemetry.commit_seconds.labels(TRADES).observe(time.perf_counter() - began)
         telemetry.commit_age.observe(max(self._now() - received_from, 0) / SECOND)
+
+    def _committed_before(self, session: SparkSession) -> int:
+        """Return the last batch an earlier run committed to bronze/trades, -1 when there is none; looked up once."""
+        if self._committed is None:
+            history = session.sql(f"DESCRIBE HISTORY delta.`{self._bronze}` LIMIT {COMMITS_SEARCHED}")
+            names = [str(row["userMetadata"]).split(" ") for row in history.select("userMetadata").collect()]
+            ours = [int(name[1]) for name in names if name[0] == self.application.result()]
+            self._committed = max(ours, default=-1)
+        return self._committed
 
     def _reach(self, received: int) -> None:
         self._received_to = max(self._received_to, received)

@@ -1,5 +1,6 @@
 """The Spark engine gives what the embedded engine gives for the same tape, whichever way its batches take."""
 
+import json
 from random import Random
 
 import polars as pl
@@ -58,3 +59,48 @@ def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_ta
     assert trades_of(lake).equals(trades_of(expected))
     for table in (REJECTED, OTHER_EVENTS):
         assert lake.scan(table).collect().equals(expected.scan(table).collect())
+
+
+def test_a_batch_that_was_committed_is_not_committed_again_by_the_next_start(records, market, start_engine, lake):
+    first, second = cut(market, 500)[:2]
+    engine = start_engine(lake)
+    engine.take(records([("crypto-prices", first)]), 0)
+    engine.take(records([("crypto-prices", second)], 500), 1)
+    stored = trades_of(lake)
+    again = start_engine(lake)
+    for ledger in again._ledgers.values():
+        ledger.coverage.held.remove(0, 10**9)  # as if recovery had not found them
+    again.take(records([("crypto-prices", second)], 500), 1)
+    assert trades_of(lake).equals(stored)
+
+
+def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
+    records, market, start_engine, embedded_lake, lake
+):
+    ours = [frame for frame in market if b"BTCUSDT" in frame[1]]
+    told = json.loads(ours[60][1])["data"]
+    row = {"a": 1, "p": told["p"], "q": "9.9", "f": told["t"] - 1, "l": told["t"] + 3, "T": told["T"], "m": told["m"]}
+    answer = Batch([json.dumps(row).encode()], [ours[60][0]], shape="aggTrades", symbol="BTCUSDT")
+    tape = [as_batch(ours[:60]), answer, as_batch(ours[64:])]
+    engine = start_engine(lake)
+    engine._rows_before = FEW + 1
+    engine.take(records([("crypto-prices", batch) for batch in tape]), 0)
+    expected = embedded_lake(tape)
+    assert candles_of(lake).equals(candles_of(expected))
+    assert trades_of(lake).equals(trades_of(expected))
+
+
+def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
+    records, market, start_engine, embedded_lake, lake
+):
+    at, frame = market[5]
+    bad = json.loads(frame)
+    bad["data"]["t"] = 10**30
+    poison = [(at, json.dumps(bad).encode()), (at, b"\xff\xfe"), (at, b"")]
+    batches = [as_batch([*market[:200], *poison, *market[200:400]])]
+    engine = start_engine(lake)
+    engine._rows_before = FEW + 1
+    engine.take(records([("crypto-prices", batches[0])]), 0)
+    expected = embedded_lake(batches)
+    assert trades_of(lake).equals(trades_of(expected))
+    assert lake.scan(REJECTED).collect().equals(expected.scan(REJECTED).collect())
