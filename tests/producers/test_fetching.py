@@ -101,6 +101,21 @@ async def test_a_packed_answer_is_unpacked(upstream, fetcher):
         (http(302, Location="ftp://elsewhere/"), "ftp"),
         (http(302, Location="http://[broken"), "127.0.0.1"),
     ],
+    ids=[
+        "too large",
+        "a bomb",
+        "packed and cut",
+        "not packed",
+        "packed otherwise",
+        "cut",
+        "a cut chunk",
+        "no HTTP",
+        "nothing",
+        "failed",
+        "a ring",
+        "another protocol",
+        "no address",
+    ],
 )
 async def test_a_bad_answer_is_an_error_of_the_upstream(upstream, fetcher, answer, says):
     upstream.answers["/"] = answer
