@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,26 +86,30 @@ def broker(tmp_path_factory: pytest.TempPathFactory, kafka_jars: Path) -> Iterat
 
 
 @pytest.fixture
-def tape_settings(broker) -> object:
+def empty_broker() -> Callable[[object], None]:
+    """Remove every topic of the platform from a broker, and wait until it has forgotten them."""
+    from confluent_kafka.admin import AdminClient
+
+    from tapehouse.catalog import TOPICS
+
+    def empty(settings) -> None:
+        admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
+        deadline = time.monotonic() + 20
+        while there := TOPICS.keys() & admin.list_topics(timeout=20).topics.keys():
+            assert time.monotonic() < deadline, f"still there: {there}"
+            for future in admin.delete_topics(sorted(there)).values():
+                future.exception()
+
+    return empty
+
+
+@pytest.fixture
+def tape_settings(broker, empty_broker) -> object:
     """Settings that lead to that broker, its topics there and empty."""
     from tapehouse.settings import Settings
     from tapehouse.tape.topics import apply_topics
 
     settings = Settings(_env_file=None, kafka_bootstrap=broker.bootstrap)
-    remove_topics(settings)
+    empty_broker(settings)
     list(apply_topics(settings))
     return settings
-
-
-def remove_topics(settings) -> None:
-    """Remove every topic of the platform, and wait until the broker has forgotten them."""
-    from confluent_kafka.admin import AdminClient
-
-    from tapehouse.catalog import TOPICS
-
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
-    deadline = time.monotonic() + 20
-    while there := TOPICS.keys() & admin.list_topics(timeout=20).topics.keys():
-        assert time.monotonic() < deadline, f"still there: {there}"
-        for future in admin.delete_topics(sorted(there)).values():
-            future.exception()

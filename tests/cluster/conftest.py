@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from tapehouse.settings import Settings
 
 sys.path.append(str(Path(__file__).parents[2] / "deploy" / "local"))  # programs of the repository, not a package
 
@@ -61,3 +64,26 @@ def own_object_store(tmp_path: Path) -> Iterator[Callable[[], servers.ObjectStor
     yield start
     for each in made:
         each.kill()
+
+
+@pytest.fixture
+def raw_records() -> Callable[[Settings, str], list[Message]]:
+    """Return what is committed to a topic, as the client library gives it."""
+
+    def read(settings: Settings, topic: str) -> list[Message]:
+        given = {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "test", "enable.partition.eof": True}
+        consumer = Consumer({**given, "isolation.level": "read_committed", "enable.auto.commit": False})
+        partitions = list(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        records: list[Message] = []
+        ended: set[int] = set()
+        while ended != set(partitions):
+            for message in consumer.consume(10_000, 0.2):
+                if message.error() is None:
+                    records.append(message)
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+        consumer.close()
+        return records
+
+    return read

@@ -1,5 +1,6 @@
 """How to reach the brokers, and what their errors mean to a person."""
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -30,6 +31,7 @@ NOT_LET_IN = frozenset(
 Configuration = dict[str, Any]
 
 log = structlog.get_logger(__name__)
+_library_log = logging.getLogger("librdkafka")
 
 
 def client_configuration(settings: Settings, broker: "BrokerState") -> Configuration:
@@ -48,6 +50,7 @@ def client_configuration(settings: Settings, broker: "BrokerState") -> Configura
         "client.id": "tapehouse",
         "error_cb": broker.on_error,
         "log_level": 2,  # a broker that is away is told of once, by BrokerState
+        "logger": _library_log,
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 30_000,
     }

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -143,6 +144,8 @@ def _end(settings: Settings, place: TopicPartition, broker: BrokerState, may_wai
             broker.check()
             if not may_wait():
                 raise GaveUpError("the brokers do not tell where a topic ends") from exception
+            with suppress(KafkaException):
+                check_topics(admin.list_topics(timeout=ANSWER_WITHIN).topics, [place.topic], settings)
 
 
 def _consumer(settings: Settings, broker: BrokerState, more: Configuration | None = None) -> Consumer:

@@ -4,7 +4,9 @@ Trouble that passes is waited for; a transaction that has to be aborted is tried
 take no more from (fenced, or timed out while they were away) is over, and another life has to begin.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -17,6 +19,8 @@ from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, clie
 
 TRY_FOR = 1.0
 """Seconds a call waits for the brokers before it looks whether we are to stop."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks whether it is for want of a topic that nothing is taken."""
 BUFFER_WAIT = 0.005
 TIMES_OUT_AFTER = 60
 """Seconds after which the brokers abort a transaction whose producer is gone: so long its readers may stand still."""
@@ -51,6 +55,8 @@ class Session:
         self._settings = settings
         self._broker = broker
         self._may_wait = may_wait
+        self._topics: Sequence[str] = ()
+        self._look_at = 0.0
         self._producer = Producer(
             {
                 **client_configuration(settings, broker),
@@ -66,9 +72,10 @@ class Session:
             }
         )
 
-    def begin(self, topics: Iterable[str]) -> None:
+    def begin(self, topics: Sequence[str]) -> None:
         """Wait for the brokers, look whether the topics are there, and become the one producer of our id."""
-        self._check_topics(topics)
+        self._topics = topics
+        self._until_answered(self._check_topics, also={KafkaError._TRANSPORT, KafkaError._TIMED_OUT})  # noqa: SLF001  # the library's names
         try:
             self._until_answered(self._producer.init_transactions)
         except KafkaException as exception:
@@ -84,7 +91,7 @@ class Session:
                 with telemetry.tape_transaction_seconds.time():
                     self._write(messages)
             except KafkaException as exception:
-                self._abort(error_of(exception), {message.topic for message in messages})
+                self._abort(error_of(exception))
             else:
                 telemetry.tape_transactions.labels("committed").inc()
                 return
@@ -104,7 +111,7 @@ class Session:
                     break
         self._until_answered(self._producer.commit_transaction)
 
-    def _abort(self, error: KafkaError, topics: Iterable[str]) -> None:
+    def _abort(self, error: KafkaError) -> None:
         telemetry.tape_transactions.labels("aborted").inc()
         log.warning("transaction_aborted", why=error.str(), code=error.name())
         if error.fatal() or not error.txn_requires_abort():
@@ -113,7 +120,6 @@ class Session:
             self._until_answered(self._producer.abort_transaction)
         except KafkaException as exception:
             raise self._over(error_of(exception)) from exception
-        self._check_topics(topics)
 
     def _over(self, error: KafkaError) -> Exception:
         self._broker.on_error(error)
@@ -121,14 +127,8 @@ class Session:
             return TapeError(f"The broker at {self._settings.kafka_bootstrap} refused a message: {error.str()}.")
         return SessionOverError(f"{error.str()} ({error.name()})")
 
-    def _check_topics(self, topics: Iterable[str]) -> None:
-        present: set[str] = set()
-
-        def ask(timeout: float) -> None:
-            present.update(self._producer.list_topics(timeout=timeout).topics)
-
-        self._until_answered(ask, also={KafkaError._TRANSPORT, KafkaError._TIMED_OUT})  # noqa: SLF001  # the library's names
-        check_topics(present, topics, self._settings)
+    def _check_topics(self, timeout: float = TRY_FOR) -> None:
+        check_topics(self._producer.list_topics(timeout=timeout).topics, self._topics, self._settings)
 
     def _until_answered(self, call: Callable[[float], None], also: Iterable[int] = ()) -> None:
         """Call until the brokers answer; raise what waiting does not mend."""
@@ -151,3 +151,7 @@ class Session:
         self._broker.check()
         if not self._may_wait():
             raise GaveUpError(why)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY
+            with suppress(KafkaException):
+                self._check_topics()

@@ -125,7 +125,7 @@ class KafkaTapeWriter:
         while True:
             session = Session(self._settings, self._id, self.broker, self._may_wait)
             try:
-                session.begin(TOPICS)
+                session.begin(tuple(TOPICS))
                 stored = self._stored()
                 self._positions = read_positions(stored)
                 self._elder = stored.get(self._owner_key)
