@@ -18,12 +18,16 @@ RATE = 60
 PAST = 15
 """Minutes of the past the exchange in the box begins with."""
 MINUTE = 60
+CONTEXT_SOURCES = ("coingecko", "fear_greed", "rss")
+"""The sources beside the exchange that need no key; one producer asks them all."""
+FEEDS_IN_THE_BOX = ("chain-gazette", "coin-wire")
 PORTS = {
     "STORE": 8333,
     "BROKER": 9092,
     "EXCHANGE": 9100,
     "PRODUCE": 9101,
     "STREAM": 9102,
+    "CONTEXT": 9103,
     "SPARK": 4040,
     "API": 8000,
 }
@@ -81,6 +85,9 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[Ser
             "TAPEHOUSE_BINANCE_WS_URL": f"ws://{in_the_box}",
             "TAPEHOUSE_BINANCE_REST_URL": f"http://{in_the_box}",
             "TAPEHOUSE_BINANCE_ARCHIVE_URL": f"http://{in_the_box}",
+            "TAPEHOUSE_COINGECKO_URL": f"http://{in_the_box}/coingecko/api/v3",
+            "TAPEHOUSE_FEAR_GREED_URL": f"http://{in_the_box}/fng/",
+            "TAPEHOUSE_RSS_FEEDS": ",".join(f"http://{in_the_box}/feeds/{name}" for name in FEEDS_IN_THE_BOX),
         }
 
     def program(name: str, url: str, *arguments: str) -> Program:
@@ -93,14 +100,15 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[Ser
         given,
         f"http://{in_the_box}/api/v3/ping",
     )
-    produce, stream = f"http://127.0.0.1:{ports['PRODUCE']}/health", f"http://127.0.0.1:{ports['STREAM']}/health"
+    health = {name: f"http://127.0.0.1:{ports[name]}/health" for name in ("PRODUCE", "STREAM", "CONTEXT")}
     return [
         ObjectStore(root / "object-store", ports["STORE"], bucket=BUCKET, keys=keys),
         Broker(root / "broker", ports["BROKER"], jars=root / "kafka-jars"),
         Job("topics", root / "topics", lambda: ("topics", "apply"), given, ""),
         *([] if live else [exchange]),
-        program("produce", produce, "produce", "binance", "--port", str(ports["PRODUCE"])),
-        program("stream", stream, "stream", "--port", str(ports["STREAM"])),
+        program("produce", health["PRODUCE"], "produce", "binance", "--port", str(ports["PRODUCE"])),
+        program("context", health["CONTEXT"], "produce", *CONTEXT_SOURCES, "--port", str(ports["CONTEXT"])),
+        program("stream", health["STREAM"], "stream", "--port", str(ports["STREAM"])),
         program("api", f"http://127.0.0.1:{api}/health", "up"),
     ]
 
