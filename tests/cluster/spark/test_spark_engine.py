@@ -1,5 +1,6 @@
 """The Spark engine gives what the embedded engine gives for the same tape, whichever way its batches take."""
 
+import gzip
 import json
 from random import Random
 
@@ -104,3 +105,19 @@ def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
     expected = embedded_lake(batches)
     assert trades_of(lake).equals(trades_of(expected))
     assert lake.scan(REJECTED).collect().equals(expected.scan(REJECTED).collect())
+
+
+@pytest.mark.recordings
+def test_the_recorded_minutes_give_the_embedded_engines_tables(records, recordings, start_engine, embedded_lake, lake):
+    frames = []
+    for day in ("20240808", "20240809"):
+        with gzip.open(recordings / "1-binance-ws" / f"hftbacktest_spot_btcusdt_{day}.gz", "rt") as lines:
+            stamped = (line.strip().partition(" ") for line in lines)
+            frames += [(int(at) // 1000, text.encode()) for at, _, text in stamped if '@trade"' in text[:40]]
+    batches = cut(frames, 11_000)
+    engine = start_engine(lake)
+    for number, batch in enumerate(batches):
+        engine.take(records([("crypto-prices", batch)], number * 11_000), number)
+    expected = embedded_lake(batches)
+    assert candles_of(lake).equals(candles_of(expected))
+    assert trades_of(lake).equals(trades_of(expected))
