@@ -50,7 +50,7 @@ class Position:
         for each in held:
             self._coverage.held.add(each.first_trade_id, each.last_trade_id)
             self._times[each.first_trade_id] = each.first_traded_at
-            self._times[each.last_trade_id] = self.last_traded_at = each.last_traded_at
+            self._times[each.last_trade_id] = self.last_traded_at = self.last_received_at = each.last_traded_at
 
     @property
     def last_trade_id(self) -> int:

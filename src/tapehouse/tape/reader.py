@@ -119,8 +119,9 @@ def newest_by_key(
                 error = message.error()
                 if error is None:
                     newest[message.key() or b""] = message.value() or b""
+                    reached = (message.offset() or 0) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the library's name
-                    reached = message.offset() or 0
+                    reached = message.offset() or 0  # behind the marks of transactions, which are no messages
                 else:
                     broker.on_error(error)
             broker.check()

@@ -31,6 +31,9 @@ TRANSACTION_FRAMES = 10_000
 WAKE_EVERY = 0.1
 PACE = 0.05
 """Least seconds from one transaction to the next: a commit takes 5 to 10 ms, however little is in it."""
+TAKES_OVER_WITHIN = 3.0
+"""Seconds a producer that ended another has to write that the name is its own."""
+LOOK_EVERY = 0.25
 STOPS_WITHIN = 5.0
 """Seconds after we are told to stop in which what waits may still go out."""
 
@@ -57,7 +60,7 @@ class KafkaTapeWriter:
         self._bound = most_frames
         self._buffer = LocalTape(most_frames=most_frames, read_frames=TRANSACTION_FRAMES)
         self._token = uuid.uuid4().bytes
-        self._elder: bytes | None = None
+        self._rightful: set[bytes | None] = set()
         self._positions = Positions()
         self._standings: dict[str, Standing] = {}
         self._committed_at = 0
@@ -127,25 +130,41 @@ class KafkaTapeWriter:
             try:
                 session.begin(tuple(TOPICS))
                 stored = self._stored()
-                self._positions = read_positions(stored)
-                self._elder = stored.get(self._owner_key)
-                session.commit([Message(POSITIONS, self._owner_key, self._token, [], 0)])
+                self._claim(session, stored.get(self._owner_key))
             except SessionOverError as over:
                 self._check_fence(over)
             else:
+                self._positions = read_positions(stored)
                 self._show(self._positions)
                 log.info("producer_ready", producer=self._id, symbols=len(self._positions))
                 return session
 
+    def _claim(self, session: Session, owner: bytes | None) -> None:
+        """Write that the name is ours: the brokers end a producer that was away too long as they do one in excess."""
+        if owner == self._token:
+            self._rightful = {self._token}
+            return
+        if self._rightful == {self._token}:
+            raise self._fenced()
+        self._rightful = {self._token, owner}
+        session.commit([Message(POSITIONS, self._owner_key, self._token, [], 0)])
+        self._rightful = {self._token}
+
     def _check_fence(self, over: SessionOverError) -> None:
-        """Raise FencedError when another producer took our name: the brokers also end one that was away too long."""
-        owner = self._stored().get(self._owner_key)
-        if owner not in {self._token, self._elder}:
-            raise FencedError(
-                f"Another producer {self._id} has taken over at {self._settings.kafka_bootstrap} ({over}); "
-                "this one stops. Only one is needed for the same symbols."
-            )
+        """Raise FencedError when another producer took our name, or does so now."""
+        until = time.monotonic() + TAKES_OVER_WITHIN
+        while self._rightful:
+            if self._stored().get(self._owner_key) not in self._rightful:
+                raise self._fenced() from over
+            if time.monotonic() > until or self._stopping.wait(LOOK_EVERY):
+                break
         log.warning("producer_begins_anew", producer=self._id, why=str(over))
+
+    def _fenced(self) -> FencedError:
+        return FencedError(
+            f"Another producer {self._id} has taken over at {self._settings.kafka_bootstrap}; this one stops. "
+            "One is enough for the same symbols."
+        )
 
     def _stored(self) -> dict[bytes, bytes]:
         return newest_by_key(self._settings, POSITIONS, self.broker, self._may_wait)

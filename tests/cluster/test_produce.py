@@ -1,0 +1,231 @@
+"""`tapehouse produce` as its users run it, before the exchange in the box: killed, doubled, without a broker."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import servers
+from tapehouse.catalog import TRADES_TOPIC
+from tapehouse.exchange.context.routes import FEAR_GREED
+from tapehouse.producers.binance.decode import decode_rest, decode_stream
+from tapehouse.tape.codec import Record, to_batches
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+WITHIN = 60.0
+
+
+class Command:
+    """A command of Tapehouse as a child process, and what it says."""
+
+    def __init__(self, folder: Path, log: Path, environment: dict[str, str], *arguments: str) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tapehouse.cli", *arguments],
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def until(self, seen: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + WITHIN
+        while not (found := seen()):
+            assert self.process.poll() is None, f"it ended by itself:\n{self.said()[-4000:]}"
+            assert time.monotonic() < deadline, self.said()[-4000:]
+            time.sleep(0.05)
+        return found
+
+    @property
+    def url(self) -> str:
+        return self.until(lambda: re.search(r"Health at (http://\S+)/health", self.said()))[1]
+
+    def health(self) -> dict[str, Any]:
+        return httpx.get(f"{self.url}/health", timeout=10).raise_for_status().json()
+
+    def until_records(self, count: int) -> None:
+        self.until(lambda: self.health()["tape"]["records"] >= count)
+
+    def until_whole(self) -> None:
+        """Wait until a good deal is on the tape, and nothing of it is missing."""
+        self.until_records(500)
+        self.until(lambda: all(each["missing_trades"] == 0 for each in self.health()["symbols"].values()))
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(WITHIN)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory, kafka_jars) -> Iterator[servers.Broker]:
+    """A broker of these tests' own; whoever kills it starts it again."""
+    with servers.Broker(tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
+        yield running
+
+
+@pytest.fixture
+def run(tmp_path, tape_settings) -> Iterator[Callable[..., Command]]:
+    """Start commands; none outlives the test."""
+    environment = {
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": tape_settings.kafka_bootstrap,
+        "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
+        "TAPEHOUSE_STATE": str(tmp_path / "state"),
+    }
+    started: list[Command] = []
+
+    def start(*arguments: str, **more: str) -> Command:
+        log = tmp_path / f"log-{len(started)}.txt"
+        started.append(Command(tmp_path, log, environment | more, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.kill()
+
+
+@pytest.fixture
+def produce(run) -> Callable[..., Command]:
+    """Start producers before one exchange, which goes on whatever happens to them."""
+    exchange = run("exchange", "--port", "0", "--symbols", ",".join(SYMBOLS), "--rate", "400", "--bursts", "0")
+    ws, rest = (exchange.until(lambda kind=kind: re.search(rf"{kind}://127\S+", exchange.said()))[0] for kind in WIRES)
+    at = {"TAPEHOUSE_BINANCE_WS_URL": ws, "TAPEHOUSE_BINANCE_REST_URL": rest}
+    return lambda **more: run("produce", "binance", "--port", "0", **(at | more))
+
+
+WIRES = ("ws", "http")
+
+
+@pytest.fixture
+def check_ids(raw_records, tape_settings) -> Callable[[], dict[str, int]]:
+    """Check that every id from the first to the last of each symbol is on the topic once; return how many."""
+
+    def check() -> dict[str, int]:
+        seen: dict[str, list[int]] = defaultdict(list)
+        for symbol, first, last in told(raw_records(tape_settings, TRADES_TOPIC)):
+            seen[symbol] += range(first, last + 1)
+        for ids in seen.values():
+            assert sorted(ids) == list(range(min(ids), max(ids) + 1))
+        return {symbol: len(ids) for symbol, ids in seen.items()}
+
+    return check
+
+
+def told(records: list[Any]) -> Iterator[tuple[str, int, int]]:
+    """Give the symbol and the ids of each record, decoded as an engine would."""
+    for batch in to_batches(Record(each.value(), each.headers(), each.timestamp()[1]) for each in records):
+        if batch.shape == "stream":
+            yield from ((trade.s, trade.t, trade.t) for trade in decode_stream(batch).trades)
+        else:
+            yield from ((each.symbol, each.first_trade_id, each.last_trade_id) for each, _ in decode_rest(batch)[0])
+
+
+def test_a_producer_killed_at_any_moment_leaves_every_id_on_the_topic_once(produce, check_ids):
+    for _ in range(4):
+        producing = produce()
+        producing.until_records(100)
+        moment = time.monotonic() + random.uniform(0.0, 1.0)
+        producing.until(lambda moment=moment: time.monotonic() > moment)
+        producing.kill()
+    last = produce()
+    last.until_whole()
+    assert last.stop() == 0
+    assert "everything received is on the tape" in last.said()
+    counts = check_ids()
+    assert counts.keys() == set(SYMBOLS)
+    assert sum(counts.values()) > 900
+
+
+def test_a_broker_killed_under_a_producer_leaves_every_id_on_the_topic_once(produce, broker, check_ids):
+    producing = produce()
+    for _ in range(2):
+        producing.until_whole()
+        broker.kill()
+        failing = producing.until(lambda: (told := producing.health())["status"] == "failing" and told)
+        assert "No broker has answered for" in failing["reasons"][0]
+        broker.start()
+        records = producing.health()["tape"]["records"]
+        producing.until_records(records + 200)
+    producing.until_whole()
+    assert producing.stop() == 0
+    check_ids()
+
+
+def test_a_second_producer_of_the_same_symbols_takes_over_and_nothing_is_there_twice(produce, check_ids):
+    first = produce()
+    first.until_records(100)
+    second = produce()
+    assert first.process.wait(WITHIN) == 6
+    assert "Another producer tapehouse-binance-" in first.said()
+    second.until_whole()
+    assert second.stop() == 0
+    check_ids()
+
+
+def test_it_tells_its_health_and_its_metrics_and_what_it_has_not(produce):
+    producing = produce()
+    producing.until_whole()
+    health = producing.health()
+    assert health["status"] == "ok"
+    assert health["sources"]["binance"]["state"] == "connected"
+    assert health["symbols"].keys() == set(SYMBOLS)
+    metrics = httpx.get(f"{producing.url}/metrics").text
+    assert re.search(r'tapehouse_tape_records_total\{topic="crypto-prices"\} [1-9]', metrics)
+    assert "tapehouse_broker_answers 1.0" in metrics
+    missing = httpx.get(f"{producing.url}/prices/latest")
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_without_a_broker_it_lives_says_so_and_ends_in_time(produce):
+    producing = produce(TAPEHOUSE_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    producing.until(lambda: producing.health()["status"] == "failing")
+    assert "127.0.0.1:1" in producing.said()
+    assert producing.stop() == 0
+    assert "the next start fetches them by their ids" in producing.said()
+
+
+def test_missing_topics_end_it_with_the_command_that_makes_them(produce, tape_settings, empty_broker, run):
+    empty_broker(tape_settings)
+    producing = produce()
+    assert producing.process.wait(WITHIN) == 2
+    assert "`tapehouse topics apply` creates what is missing" in producing.said()
+    assert run("topics", "apply").process.wait(WITHIN) == 0
+    produce().until_records(10)
+
+
+def test_a_source_that_does_not_exist_is_refused_with_those_that_do(run):
+    producing = run("produce", "bloomberg")
+    assert producing.process.wait(WITHIN) == 2
+    assert "this version has no source bloomberg; it has binance" in producing.said()
+
+
+def test_what_a_polled_source_tells_is_on_its_topic(run, raw_records, tape_settings):
+    exchange = run("exchange", "--port", "0")
+    rest = exchange.until(lambda: re.search(r"http://127\S+", exchange.said()))[0]
+    producing = run("produce", "fear_greed", "--port", "0", TAPEHOUSE_FEAR_GREED_URL=f"{rest}{FEAR_GREED}")
+    producing.until_records(1)
+    assert producing.stop() == 0
+    (first, *_) = raw_records(tape_settings, "sentiment")
+    headers = dict(first.headers())
+    assert (first.key(), headers["symbol"], headers["shape"]) == (b"fear_greed", b"fear_greed", b"sentiment")
+    assert "value" in json.loads(first.value())
