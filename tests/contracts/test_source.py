@@ -170,13 +170,13 @@ async def test_rolling_over_loses_nothing(make_source):
 
 
 async def test_pings_are_answered_in_time(make_source):
-    rules = SocketRules(ping_every=0.3, pong_within=0.6)
+    rules = SocketRules(ping_every=0.5, pong_within=3.0)
     options = ExchangeOptions(symbols=2, rate=300.0, history=60.0, socket_rules=rules)
     follower = Follower()
     async with running_exchange(options) as exchange:
         source = make_source(exchange)
         async with running(source, follower):
-            await follower.until_more(600)
+            await follower.until_more(1500)  # five seconds: a pong that stays away is missed by then
             assert source.status().connections[0].attempts == 1
 
 
