@@ -70,11 +70,14 @@ def configuration(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "spark.sql.shuffle.partitions", str(_CORES)
     yield "spark.sql.adaptive.enabled", "false"  # it plans a small job in several, each of which costs time
     yield "spark.sql.parquet.compression.codec", "zstd"
+    yield "spark.hadoop.parquet.compression.codec.zstd.level", "1"
+    yield "spark.sql.inMemoryColumnarStorage.compressed", "false"  # what is kept for one batch is not worth packing
     yield "spark.sql.streaming.noDataMicroBatches.enabled", "false"
     yield "spark.sql.streaming.stopTimeout", "10s"
     yield "spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension"
     yield "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
     yield "spark.databricks.delta.snapshotPartitions", "1"
+    yield "spark.hadoop.parquet.enable.dictionary#payload", "false"  # no two are alike
     if _uses_bucket(settings):
         yield from _bucket(settings)
 

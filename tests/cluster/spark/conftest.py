@@ -14,7 +14,7 @@ from tapehouse.settings import Settings, load_settings
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.spark import SparkEngine
-from tapehouse.streaming.spark_session import start_session
+from tapehouse.streaming.spark_session import address, start_session
 from tapehouse.streaming.view import LiveView
 from tapehouse.tape.codec import headers_of, key_of
 
@@ -26,15 +26,20 @@ Message = tuple[str, Batch]
 
 
 @pytest.fixture(scope="session")
-def cluster_settings(spark_jars, tmp_path_factory) -> Settings:
-    """Settings of a Spark that takes little of the machine."""
+def cluster_settings(spark_jars, object_store) -> Settings:
+    """Settings of a Spark that takes little of the machine and reaches the object store."""
+    keys = object_store.environment
     return load_settings(
         profile="cluster",
         symbols=("BTCUSDT", "ETHUSDT"),
-        lake=str(tmp_path_factory.mktemp("lake")),
+        lake=f"s3://{object_store.bucket}/spark",
         spark_jars=spark_jars,
         spark_master="local[2]",
         spark_ui_port=0,
+        **{
+            name: keys[name]
+            for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        },
     )
 
 
@@ -76,7 +81,7 @@ def start_engine() -> Callable[..., SparkEngine]:
 
     def start(lake: DeltaLake, application: str = "test") -> SparkEngine:
         recovered = recover(lake, ["BTCUSDT", "ETHUSDT"])
-        engine = SparkEngine(lake, recovered, bronze=lake.address("bronze/trades"), now=lambda: next(ticks))
+        engine = SparkEngine(lake, recovered, bronze=address(lake.address("bronze/trades")), now=lambda: next(ticks))
         engine.application.set_result(application)
         return engine
 

@@ -10,6 +10,7 @@ import pytest
 from tapehouse.catalog import CANDLES, OTHER_EVENTS, REJECTED, TRADES
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
+from tapehouse.profiles.storage import open_lake
 from tapehouse.streaming.spark import FEW
 
 
@@ -119,5 +120,15 @@ def test_the_recorded_minutes_give_the_embedded_engines_tables(records, recordin
     for number, batch in enumerate(batches):
         engine.take(records([("crypto-prices", batch)], number * 11_000), number)
     expected = embedded_lake(batches)
+    assert candles_of(lake).equals(candles_of(expected))
+    assert trades_of(lake).equals(trades_of(expected))
+
+
+def test_a_lake_in_a_bucket_gets_the_same_tables(records, market, start_engine, embedded_lake, cluster_settings):
+    lake = open_lake(cluster_settings)
+    engine = start_engine(lake)
+    for number, batch in enumerate(cut(market, 400)):
+        engine.take(records([("crypto-prices", batch)], number * 400), number)
+    expected = embedded_lake(cut(market, 400))
     assert candles_of(lake).equals(candles_of(expected))
     assert trades_of(lake).equals(trades_of(expected))
