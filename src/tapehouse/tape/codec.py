@@ -4,6 +4,7 @@ Used by whoever writes, follows or computes from the topics, so that all mean th
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeGuard, get_args
 
 import msgspec
@@ -35,6 +36,7 @@ class _Meaning(msgspec.Struct, frozen=True, gc=False):
     binary: bool
 
 
+@lru_cache(maxsize=8192)
 def key_of(symbol: str) -> bytes:
     """Return the key of everything about a symbol: it stays in order, on one partition."""
     return f"{VENUE}:{symbol}".encode()

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import structlog
 
@@ -38,6 +39,9 @@ STOPS_WITHIN = 5.0
 """Seconds after we are told to stop in which what waits may still go out."""
 
 log = structlog.get_logger(__name__)
+_accepted = cache(telemetry.trades_accepted.labels)
+_missing = cache(telemetry.missing_trades.labels)
+"""Finding a labelled metric costs more than using it; there are as many as symbols are followed."""
 
 
 class FencedError(TapeError):
@@ -187,7 +191,7 @@ class KafkaTapeWriter:
         """Commit the batches and the position they lead to; return the session to go on with."""
         while True:
             taken = list(self._taken(batches))
-            messages = [self._message(batch, routed) for batch, routed in taken]
+            messages = list(to_messages(taken))
             symbols = {routed.symbol for _, routed in taken if routed.ids is not None and not routed.reason}
             positions = [
                 Message(POSITIONS, position_key(symbol), self._positions[symbol].to_json(), [], 0)
@@ -210,19 +214,6 @@ class KafkaTapeWriter:
                 if new is not None:
                     yield batch, new
 
-    def _message(self, batch: Batch, routed: Routed) -> Message:
-        refusal = (routed.reason, routed.topic) if routed.reason else None
-        headers = headers_of(
-            batch.shape, routed.received_at, symbol=batch.symbol, binary=routed.binary, refusal=refusal
-        )
-        return Message(
-            DEAD_LETTERS if refusal else routed.topic,
-            key_of(routed.symbol) if routed.symbol else batch.symbol.encode() or None,
-            routed.frame,
-            headers,
-            routed.received_at // 1000,
-        )
-
     def _note(self, taken: Sequence[Routed], messages: Sequence[Message]) -> None:
         """Tell what was committed."""
         self._show({routed.symbol for routed in taken if routed.symbol in self._positions})
@@ -239,7 +230,7 @@ class KafkaTapeWriter:
             if routed.ids is not None and not routed.reason:
                 accepted[routed.symbol] += routed.ids[1] - routed.ids[0] + 1
         for symbol, count in accepted.items():
-            telemetry.trades_accepted.labels(symbol).inc(count)
+            _accepted(symbol).inc(count)
 
     def _show(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
@@ -247,7 +238,33 @@ class KafkaTapeWriter:
             holes = at.holes()
             self._standings[symbol] = Standing(at.last_trade_id, at.last_traded_at, at.last_received_at, holes)
             missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
-            telemetry.missing_trades.labels(symbol).set(missing)
+            _missing(symbol).set(missing)
+
+
+def to_messages(taken: Iterable[tuple[Batch, Routed]]) -> Iterator[Message]:
+    """Give the message of each frame; those that came together share their headers."""
+    headers: list[tuple[str, bytes]] = []
+    beside: Batch | None = None
+    received_at = -1
+    for batch, routed in taken:
+        if routed.reason or routed.binary:
+            yield _unusual(batch, routed)
+            continue
+        if batch is not beside or routed.received_at != received_at:
+            beside, received_at = batch, routed.received_at
+            headers = headers_of(batch.shape, received_at, symbol=batch.symbol)
+        yield Message(routed.topic, _key(batch, routed), routed.frame, headers, received_at // 1000)
+
+
+def _unusual(batch: Batch, routed: Routed) -> Message:
+    refusal = (routed.reason, routed.topic) if routed.reason else None
+    headers = headers_of(batch.shape, routed.received_at, symbol=batch.symbol, binary=routed.binary, refusal=refusal)
+    topic = DEAD_LETTERS if refusal else routed.topic
+    return Message(topic, _key(batch, routed), routed.frame, headers, routed.received_at // 1000)
+
+
+def _key(batch: Batch, routed: Routed) -> bytes | None:
+    return key_of(routed.symbol) if routed.symbol else batch.symbol.encode() or None
 
 
 def in_pieces(batches: Sequence[Batch], most_frames: int) -> Iterator[list[Batch]]:
