@@ -18,7 +18,7 @@ import pytest
 
 import servers
 from tapehouse.catalog import TRADES_TOPIC
-from tapehouse.exchange.context.routes import FEAR_GREED
+from tapehouse.exchange.context.routes import COINGECKO, FEAR_GREED
 from tapehouse.producers.binance.decode import decode_rest, decode_stream
 from tapehouse.tape.codec import Record, to_batches
 
@@ -229,3 +229,16 @@ def test_what_a_polled_source_tells_is_on_its_topic(run, raw_records, tape_setti
     headers = dict(first.headers())
     assert (first.key(), headers["symbol"], headers["shape"]) == (b"fear_greed", b"fear_greed", b"sentiment")
     assert "value" in json.loads(first.value())
+
+
+def test_coins_of_the_symbols_named_are_asked_for_by_a_producer_that_follows_no_trades(run, raw_records, tape_settings):
+    exchange = run("exchange", "--port", "0")
+    rest = exchange.until(lambda: re.search(r"http://127\S+", exchange.said()))[0]
+    producing = run("produce", "coingecko", "--port", "0", TAPEHOUSE_COINGECKO_URL=f"{rest}{COINGECKO}")
+
+    def coins() -> set[str]:
+        told = [json.loads(record.value()) for record in raw_records(tape_settings, "market-data")]
+        return {each["id"] for each in told if "market_cap_rank" in each}
+
+    producing.until(lambda: {"bitcoin", "ethereum"} <= coins())
+    assert producing.stop() == 0

@@ -19,6 +19,7 @@ from tapehouse.ports import Batch, Route, Routed
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.routing import binance_route
 from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.producers.binance.symbols import named
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
@@ -69,7 +70,7 @@ class Producing:
         self._settings = settings
         self.tape = KafkaTapeWriter(settings, producer_id(settings), route_for(settings))
         self._binance = BinanceSource(settings) if "binance" in settings.sources else None
-        self._polled = polled_sources(settings, settings.sources, Clock(ArrivalClock().now), self.tape.standings)
+        self._polled = polled_sources(settings, settings.sources, Clock(ArrivalClock().now), self._followed)
 
     async def run(self) -> None:
         """Receive, repair and serve until cancelled; then commit what was received."""
@@ -85,6 +86,10 @@ class Producing:
             await asyncio.gather(*(source.close() for source in self._sources()))
             self.tape.close()
             await asyncio.to_thread(writing.stop)
+
+    def _followed(self) -> list[str]:
+        """Return the symbols whose coins matter: those named, and those a pattern has brought to this producer."""
+        return list(dict.fromkeys([*named(self._settings.symbols), *self.tape.standings()]))
 
     def _sources(self) -> list[BinanceSource | PolledSource]:
         return [*([self._binance] if self._binance else []), *self._polled]
