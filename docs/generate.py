@@ -45,6 +45,7 @@ def pages() -> dict[str, str]:
         "docs/reference/settings.md": settings_page(),
         "docs/reference/cli.md": commands_page(),
         "docs/reference/tables.md": tables_page(),
+        "docs/reference/topics.md": topics_page(),
         "docs/reference/metrics.md": metrics_page(),
         "docs/reference/http.md": http_page(),
         **{f"docs/reference/schemas/{name.replace('/', '.')}.json": schema_text(name) for name in schema_names()},
@@ -94,6 +95,26 @@ def tables_page() -> str:
             + _table(("column", "type"), columns)
         )
     return "".join(parts)
+
+
+def topics_page() -> str:
+    """Return every topic of Kafka with its key and how long it is kept."""
+    rows = [
+        (
+            f"`{topic.name}`",
+            topic.message,
+            f"`{topic.key}`",
+            f"{topic.retention.days} days" if topic.retention else "the newest of each key",
+            str(topic.partitions or "as set"),
+        )
+        for topic in catalog.TOPICS.values()
+    ]
+    return (
+        GENERATED.format(origin="src/tapehouse/catalog.py")
+        + "# Topics\n\nOf the cluster profile; `tapehouse topics apply` creates them.\n"
+        + "[How they are read](../how-to/kafka.md).\n\n"
+        + _table(("topic", "a message is", "key", "kept", "partitions"), rows)
+    )
 
 
 def metrics_page() -> str:

@@ -7,7 +7,6 @@ take no more from (fenced, or timed out while they were away) is over, and anoth
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -16,6 +15,7 @@ from tapehouse import telemetry
 from tapehouse.errors import TapeError
 from tapehouse.settings import Settings
 from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, client_configuration, error_of
+from tapehouse.tape.messages import Message
 
 TRY_FOR = 1.0
 """Seconds a call waits for the brokers before it looks whether we are to stop."""
@@ -34,16 +34,6 @@ class SessionOverError(Exception):
 
 class GaveUpError(Exception):
     """We are to stop, and the brokers are away."""
-
-
-class Message(NamedTuple):
-    """What `Producer.produce` takes; `timestamp` in milliseconds, 0 for now."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    headers: list[tuple[str, bytes]]
-    timestamp: int
 
 
 class Session:

@@ -9,23 +9,23 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 import structlog
 
 from tapehouse import telemetry
-from tapehouse.catalog import DEAD_LETTERS, POSITIONS, TOPICS
+from tapehouse.catalog import POSITIONS, TOPICS
 from tapehouse.errors import TapeError
 from tapehouse.ports import Batch, Hole, Route, Routed
 from tapehouse.settings import Settings
-from tapehouse.tape.codec import headers_of, key_of
 from tapehouse.tape.kafka import BrokerState
 from tapehouse.tape.local import MOST_FRAMES, LocalTape
+from tapehouse.tape.messages import Message, in_pieces, to_messages
 from tapehouse.tape.positions import Positions, position_key, read_positions
 from tapehouse.tape.reader import newest_by_key
 from tapehouse.tape.status import Standing, WriterStatus
-from tapehouse.tape.transactions import GaveUpError, Message, Session, SessionOverError
+from tapehouse.tape.transactions import GaveUpError, Session, SessionOverError
 
 TRANSACTION_FRAMES = 10_000
 """About so many frames go into one transaction."""
@@ -63,8 +63,11 @@ class KafkaTapeWriter:
         self._route = route
         self._bound = most_frames
         self._buffer = LocalTape(most_frames=most_frames, read_frames=TRANSACTION_FRAMES)
-        self._token = uuid.uuid4().bytes
-        self._rightful: set[bytes | None] = set()
+        self._owner_key = f"owner:{producer_id}".encode()
+        self._token = uuid.uuid4().hex.encode()
+        self._transactions = 0
+        self._last_stored: bytes | None = None
+        self._rightful: set[bytes] = set()
         self._positions = Positions()
         self._standings: dict[str, Standing] = {}
         self._committed_at = 0
@@ -134,16 +137,17 @@ class KafkaTapeWriter:
             try:
                 session.begin(tuple(TOPICS))
                 stored = self._stored()
-                self._claim(session, stored.get(self._owner_key))
+                self._claim(session, self._owner(stored))
             except SessionOverError as over:
                 self._check_fence(over)
             else:
+                self._last_stored = stored.get(self._owner_key)
                 self._positions = read_positions(stored)
                 self._show(self._positions)
                 log.info("producer_ready", producer=self._id, symbols=len(self._positions))
                 return session
 
-    def _claim(self, session: Session, owner: bytes | None) -> None:
+    def _claim(self, session: Session, owner: bytes) -> None:
         """Write that the name is ours: the brokers end a producer that was away too long as they do one in excess."""
         if owner == self._token:
             self._rightful = {self._token}
@@ -151,14 +155,14 @@ class KafkaTapeWriter:
         if self._rightful == {self._token}:
             raise self._fenced()
         self._rightful = {self._token, owner}
-        session.commit([Message(POSITIONS, self._owner_key, self._token, [], 0)])
+        session.commit([self._ownership()])
         self._rightful = {self._token}
 
     def _check_fence(self, over: SessionOverError) -> None:
         """Raise FencedError when another producer took our name, or does so now."""
         until = time.monotonic() + TAKES_OVER_WITHIN
         while self._rightful:
-            if self._stored().get(self._owner_key) not in self._rightful:
+            if self._owner(self._stored()) not in self._rightful:
                 raise self._fenced() from over
             if time.monotonic() > until or self._stopping.wait(LOOK_EVERY):
                 break
@@ -173,9 +177,13 @@ class KafkaTapeWriter:
     def _stored(self) -> dict[bytes, bytes]:
         return newest_by_key(self._settings, POSITIONS, self.broker, self._may_wait)
 
-    @property
-    def _owner_key(self) -> bytes:
-        return f"owner:{self._id}".encode()
+    def _owner(self, stored: Mapping[bytes, bytes]) -> bytes:
+        """Return the process that owns our name, empty when there was none yet."""
+        return stored.get(self._owner_key, b"").partition(b" ")[0]
+
+    def _ownership(self) -> Message:
+        """Return the message that says whose the name is, and how many transactions that process has written."""
+        return Message(POSITIONS, self._owner_key, b"%s %d" % (self._token, self._transactions), [], 0)
 
     # Transactions
 
@@ -189,23 +197,26 @@ class KafkaTapeWriter:
 
     def _write(self, session: Session, batches: Sequence[Batch]) -> Session:
         """Commit the batches and the position they lead to; return the session to go on with."""
+        self._transactions += 1
+        own = self._ownership()
         while True:
             taken = list(self._taken(batches))
             messages = list(to_messages(taken))
-            symbols = {routed.symbol for _, routed in taken if routed.ids is not None and not routed.reason}
-            positions = [
-                Message(POSITIONS, position_key(symbol), self._positions[symbol].to_json(), [], 0)
-                for symbol in sorted(symbols)
-            ]
             try:
                 if messages:
-                    session.commit([*messages, *positions])
+                    session.commit([*messages, *self._new_positions(routed for _, routed in taken), own])
             except SessionOverError as over:
                 self._check_fence(over)
                 session = self._begin()
-            else:
-                self._note([routed for _, routed in taken], messages)
-                return session
+                if self._last_stored != own.value:
+                    continue
+            self._note([routed for _, routed in taken], messages)
+            return session
+
+    def _new_positions(self, taken: Iterable[Routed]) -> list[Message]:
+        symbols = {routed.symbol for routed in taken if routed.ids is not None and not routed.reason}
+        values = ((position_key(symbol), self._positions[symbol].to_json()) for symbol in sorted(symbols))
+        return [Message(POSITIONS, key, value, [], 0) for key, value in values]
 
     def _taken(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Routed]]:
         for batch in batches:
@@ -239,52 +250,3 @@ class KafkaTapeWriter:
             self._standings[symbol] = Standing(at.last_trade_id, at.last_traded_at, at.last_received_at, holes)
             missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
             _missing(symbol).set(missing)
-
-
-def to_messages(taken: Iterable[tuple[Batch, Routed]]) -> Iterator[Message]:
-    """Give the message of each frame; those that came together share their headers."""
-    headers: list[tuple[str, bytes]] = []
-    beside: Batch | None = None
-    received_at = -1
-    for batch, routed in taken:
-        if routed.reason or routed.binary:
-            yield _unusual(batch, routed)
-            continue
-        if batch is not beside or routed.received_at != received_at:
-            beside, received_at = batch, routed.received_at
-            headers = headers_of(batch.shape, received_at, symbol=batch.symbol)
-        yield Message(routed.topic, _key(batch, routed), routed.frame, headers, received_at // 1000)
-
-
-def _unusual(batch: Batch, routed: Routed) -> Message:
-    refusal = (routed.reason, routed.topic) if routed.reason else None
-    headers = headers_of(batch.shape, routed.received_at, symbol=batch.symbol, binary=routed.binary, refusal=refusal)
-    topic = DEAD_LETTERS if refusal else routed.topic
-    return Message(topic, _key(batch, routed), routed.frame, headers, routed.received_at // 1000)
-
-
-def _key(batch: Batch, routed: Routed) -> bytes | None:
-    return key_of(routed.symbol) if routed.symbol else batch.symbol.encode() or None
-
-
-def in_pieces(batches: Sequence[Batch], most_frames: int) -> Iterator[list[Batch]]:
-    """Cut batches into lists of at most so many frames, in order."""
-    piece: list[Batch] = []
-    room = most_frames
-    for batch in batches:
-        for start in range(0, len(batch.frames), most_frames):
-            part = _part(batch, start, start + most_frames)
-            if len(part.frames) > room:
-                yield piece
-                piece, room = [], most_frames
-            piece.append(part)
-            room -= len(part.frames)
-    if piece:
-        yield piece
-
-
-def _part(batch: Batch, start: int, end: int) -> Batch:
-    if start == 0 and end >= len(batch.frames):
-        return batch
-    binary = tuple(place - start for place in batch.binary if start <= place < end)
-    return Batch(batch.frames[start:end], batch.received_at[start:end], batch.shape, batch.symbol, binary)
