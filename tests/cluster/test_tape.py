@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 import pytest
+from confluent_kafka import Producer
 
 import servers
 from tapehouse.catalog import DEAD_LETTERS, KLINES_TOPIC, TRADES_TOPIC
@@ -242,7 +243,7 @@ def test_a_full_tape_makes_one_wait_until_the_broker_is_back(run, tape_settings,
     assert list(range(1, appended + 6)) == ids()
 
 
-def test_a_producer_that_the_brokers_gave_up_on_begins_anew_and_writes_everything_once(
+def test_a_broker_that_hangs_for_longer_than_a_transaction_lasts_takes_everything_once(
     run, tape_settings, broker, monkeypatch, ids
 ):
     monkeypatch.setattr(transactions, "TIMES_OUT_AFTER", 3)
@@ -258,6 +259,19 @@ def test_a_producer_that_the_brokers_gave_up_on_begins_anew_and_writes_everythin
     running.end()
     assert running.error is None
     assert list(range(1, 20_101)) == ids()
+
+
+def test_a_session_that_the_brokers_ended_is_begun_anew_where_nobody_took_the_name(run, tape_settings, ids):
+    running = run(tape_settings).start()
+    running.append(*map(trade, range(1, 101)))
+    running.until_empty()
+    other = Producer({"bootstrap.servers": tape_settings.kafka_bootstrap, "transactional.id": "test"})
+    other.init_transactions(WITHIN)
+    running.append(*map(trade, range(51, 201)))
+    running.until(lambda: running.writer.status().records == 200)
+    running.end()
+    assert running.error is None
+    assert list(range(1, 201)) == ids()
 
 
 def test_a_stop_without_a_broker_ends_in_time_and_says_what_is_left(run, tape_settings, broker, ids):
