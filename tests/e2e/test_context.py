@@ -55,9 +55,13 @@ def test_everything_that_is_told_is_served_and_stored_once_over_kills(before, ta
         running.kill()  # what was just received is not committed, or only a part of it is
     running.start()
     running.until_health(all_connected)
-    assert len(running.get("/sentiment?days=365")["sentiment"]) > 300
-    assert {coin["id"] for coin in running.get("/market")["market"]} >= {"bitcoin", "ethereum"}
-    assert len(running.get("/news?limit=10")["news"]) == 10
+
+    def everything_is_served(_health: dict) -> bool:
+        coins = {coin["id"] for coin in running.get("/market")["market"]}
+        days, news = running.get("/sentiment?days=365")["sentiment"], running.get("/news?limit=10")["news"]
+        return {"bitcoin", "ethereum"} <= coins and len(days) > 300 and len(news) == 10
+
+    running.until_health(everything_is_served)
     assert running.stop() == 0
     served = httpx.get(before.exchange.running.fear_greed_url, params={"limit": 0}).json()["data"]
     days = tables.rows("bronze/sentiment", "key")
