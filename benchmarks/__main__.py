@@ -1,8 +1,9 @@
-"""Run the benchmarks, print their figures, and write RESULTS.md: `python -m benchmarks [--quick] [NAME...]`."""
+"""Run the benchmarks, print their figures, and put them into RESULTS.md: `python -m benchmarks [--quick] [NAME...]`."""
 
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -48,43 +49,52 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - BENCHES.keys():
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-    report = [heading(options.quick)]
     for name in options.names or BENCHES:
         title, bench = BENCHES[name]
-        began = time.monotonic()
-        section = as_table(title, bench(options.quick))
-        print(f"{section}\n({name} took {time.monotonic() - began:.0f} s)\n", flush=True)
-        report.append(section)
-    if not options.names:
-        RESULTS.write_text("\n\n".join(report) + "\n")
+        began, conditions = time.monotonic(), conditions_of(options.quick)
+        section = f"{conditions}\n\n{as_table(bench(options.quick))}"
+        print(f"## {title}\n\n{section}\n({name} took {time.monotonic() - began:.0f} s)\n", flush=True)
+        RESULTS.write_text(with_section(RESULTS.read_text() if RESULTS.exists() else "", title, section))
 
 
-def as_table(title: str, figures: Sequence[Figure]) -> str:
-    """Return a section of the report."""
+def with_section(report: str, title: str, section: str) -> str:
+    """Return the report with this section in the place of the one before; sections stand in the order of BENCHES."""
+    parts = re.split(r"(?m)^## (.+)\n", report)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True)) | {title: section}
+    told = [f"## {title}\n\n{sections[title].strip()}" for title, _ in BENCHES.values() if title in sections]
+    return "\n\n".join([heading(), *told]) + "\n"
+
+
+def as_table(figures: Sequence[Figure]) -> str:
+    """Return the figures as a table."""
     rows = [f"| {each.name} | {each.shown} | {each.goal} | {_verdict(each)} |" for each in figures]
-    return "\n".join([f"## {title}", "", "| what | measured | goal | |", "|---|---|---|---|", *rows])
+    return "\n".join(["| what | measured | goal | |", "|---|---|---|---|", *rows])
 
 
 def _verdict(figure: Figure) -> str:
     return "" if figure.holds is None else "reached" if figure.holds else "**missed**"
 
 
-def heading(quick: bool) -> str:
-    """Return what a reader has to know of the machine and the code."""
+def heading() -> str:
+    """Return what a reader has to know of the machine."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    load = os.getloadavg()[0]
-    command = "python -m benchmarks --quick" if quick else "make bench"
     return "\n".join(
         [
             "# Benchmarks",
             "",
-            f"Written by `{command}`. Load, peer and platform share one machine.",
+            "Written by `make bench`, one section by `python -m benchmarks NAME`. Load, peer and platform share a machine.",
             "",
-            f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}",
             f"- Python {platform.python_version()}, {libraries}",
-            f"- {processor()}, {os.cpu_count()} processors, {memory():.0f} GB, load before the run {load:.1f}",
+            f"- {processor()}, {os.cpu_count()} processors, {memory():.0f} GB",
         ]
     )
+
+
+def conditions_of(quick: bool) -> str:
+    """Return when a section was measured, what, and how busy the machine was before."""
+    length = "a short run" if quick else "a full run"
+    load = os.getloadavg()[0]
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {length}, load before it {load:.1f}."
 
 
 def commit() -> str:
