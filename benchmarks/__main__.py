@@ -76,25 +76,24 @@ def _verdict(figure: Figure) -> str:
 
 
 def heading() -> str:
-    """Return what a reader has to know of the machine."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    return "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            "Written by `make bench`, one section by `python -m benchmarks NAME`. Load, peer and platform share a machine.",
-            "",
-            f"- Python {platform.python_version()}, {libraries}",
-            f"- {processor()}, {os.cpu_count()} processors, {memory():.0f} GB",
-        ]
+    """Return what a reader has to know of every section."""
+    by_whom = (
+        "Written by `make bench`, one section by `python -m benchmarks NAME`. Load, peer and platform share a machine;"
     )
+    return f"# Benchmarks\n\n{by_whom}\neach section says which, and how busy it was."
 
 
 def conditions_of(quick: bool) -> str:
-    """Return when a section was measured, what, and how busy the machine was before."""
+    """Return when, where and with what a section was measured."""
     length = "a short run" if quick else "a full run"
-    load = os.getloadavg()[0]
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {length}, load before it {load:.1f}."
+    machine = f"{processor()}, {os.cpu_count()} processors, {memory():.0f} GB, load before it {os.getloadavg()[0]:.1f}"
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return "\n".join(
+        [
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {length}. {machine}.",
+            f"Python {platform.python_version()}, {libraries}.",
+        ]
+    )
 
 
 def commit() -> str:
