@@ -55,34 +55,6 @@ def test_without_java_and_the_means_to_install_it_a_person_is_told_what_to_do(mo
         parts.java()
 
 
-def test_a_broker_that_was_killed_has_every_message_it_acknowledged(own_broker):
-    from confluent_kafka import Consumer, Producer
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    broker = own_broker()
-    quiet = {"bootstrap.servers": broker.bootstrap, "log_level": 0}
-    admin = AdminClient(quiet)
-    for made in admin.create_topics([NewTopic("kept", 1)]).values():
-        made.result()
-    producer = Producer(quiet | {"transactional.id": "one"})
-    producer.init_transactions()
-    producer.begin_transaction()
-    for number in range(1000):
-        producer.produce("kept", str(number))
-    producer.commit_transaction()
-    broker.kill()
-    broker.start()
-    consumer = Consumer(quiet | {"group.id": "g", "auto.offset.reset": "earliest"})
-    consumer.subscribe(["kept"])
-    seen = []
-    while len(seen) < 1000:
-        messages = consumer.consume(1000, timeout=30)
-        assert messages, f"only {len(seen)} of 1000"
-        seen += [int(message.value()) for message in messages if message.error() is None]
-    consumer.close()
-    assert seen == list(range(1000))
-
-
 def test_an_object_store_that_was_killed_has_every_commit_it_acknowledged(own_object_store):
     import pyarrow as pa
     from deltalake import DeltaTable, write_deltalake
