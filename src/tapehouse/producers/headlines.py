@@ -6,9 +6,7 @@ no model, no network, the same score for the same text. How often it is right is
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal
-
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # type: ignore[import-untyped]  # no stubs
+from typing import Any, Literal
 
 Tone = Literal["positive", "neutral", "negative"]
 
@@ -99,7 +97,11 @@ def tone_of(sentiment: float) -> Tone:
 
 
 @cache
-def _analyser() -> SentimentIntensityAnalyzer:
+def _analyser() -> Any:
+    from vaderSentiment.vaderSentiment import (  # type: ignore[import-untyped]  # noqa: PLC0415  # no stubs; imported with the first headline
+        SentimentIntensityAnalyzer,
+    )
+
     analyser = SentimentIntensityAnalyzer()
     analyser.lexicon.update(_MARKET_WORDS)
     return analyser
