@@ -1,12 +1,18 @@
 """Analytics and indicators over a little market: exact where it counts, honest about what was held."""
 
 import json
+import math
+import statistics
 import time
+from collections import deque
 from decimal import Decimal
 
 import pytest
 
-from tapehouse.market.windows import MINUTE, opened_at
+from tapehouse.api.queries import CandleQuery, Queries
+from tapehouse.api.recent_windows import RecentWindows
+from tapehouse.market.context import Observation, Version
+from tapehouse.market.windows import DAY, INTERVALS, MINUTE, opened_at
 
 MINUTES = 30
 
@@ -78,19 +84,23 @@ def test_symbols_that_move_alike_correlate_once_they_share_enough(market, api, s
         price = 100 + (quarter * 7) % 11
         market.tell(market.trade(f"{price}", at=at), market.trade(f"{price * 2}", symbol="ETHUSDT", at=at))
     found = api.get("/analytics/BTCUSDT").json()["correlations"]
-    assert found["with"]["ETHUSDT"] == pytest.approx(1.0)
+    assert found["with"]["ETHUSDT"]["correlation"] == pytest.approx(1.0)
+    assert found["with"]["ETHUSDT"]["beta"] == pytest.approx(1.0)
+    assert found["with"]["ETHUSDT"]["returns"] == 18
 
 
 def test_too_little_history_has_no_correlation_and_no_volatility(market, api):
     market.tell(market.trade("1"), market.trade("1", symbol="ETHUSDT"))
     answer = api.get("/analytics/BTCUSDT").json()
-    assert answer["correlations"]["with"] == {"ETHUSDT": None}
-    assert set(answer["periods"]["1h"]["volatility"].values()) == {None}
+    assert answer["correlations"]["with"] == {"ETHUSDT": {"correlation": None, "beta": None, "returns": 0}}
+    volatility = answer["periods"]["1h"]["volatility"]
+    assert {volatility.pop("windows"), *volatility.values()} == {0, None}
 
 
 def test_a_symbol_that_has_not_traded_has_empty_periods(api):
     hour = api.get("/analytics/BTCUSDT").json()["periods"]["1h"]
-    assert (hour["start"], hour["completeness"]["held"]) == (None, 0)
+    assert (hour["start"], hour["as_of"], hour["completeness"]["held"]) == (None, None, 0)
+    assert api.get("/analytics/BTCUSDT").json()["latest"] is None
 
 
 @pytest.mark.usefixtures("told")
@@ -126,3 +136,158 @@ def test_an_indicator_that_cannot_be_is_refused_with_what_there_is(api, wrong):
 @pytest.mark.parametrize("path", ["/analytics/DOGE", "/indicators/DOGE"])
 def test_a_symbol_that_is_not_held_is_a_404(api, path):
     assert api.get(path).status_code == 404
+
+
+def test_the_last_price_comes_with_its_age_and_what_is_missing_before_it(told, api):
+    told.skip(3)
+    told.tell(told.trade("123.45"))
+    latest = exactly(api.get("/analytics/BTCUSDT"))["latest"]
+    assert (latest["price"], latest["missing_trades"]) == (Decimal("123.45"), 3)
+    assert 0 <= latest["age_seconds"] < 60
+
+
+@pytest.mark.usefixtures("told")
+def test_every_block_says_when_it_is_from_and_how_old_that_is(api):
+    answer = api.get("/analytics/BTCUSDT").json()
+    blocks = [*answer["periods"].values(), answer["hourly_volume"], answer["correlations"]]
+    assert {block["as_of"] for block in blocks} == {answer["latest"]["traded_at"]}
+    assert all(block["start"] < block["as_of"] <= block["end"] and block["age_seconds"] >= 0 for block in blocks)
+
+
+def context(kind: str, key: str, at: int, **fields) -> Version:
+    return Version(Observation(kind, "a", key, at, at, fields), at, b"")
+
+
+def test_the_day_s_sentiment_and_the_newest_stories_of_the_coin_stand_beside_it(told, api):
+    now = time.time_ns() // 1000
+    assert api.get("/analytics/BTCUSDT").json()["sentiment"] is None
+    today = now // DAY * DAY
+    told.view.context.publish(
+        [
+            context("sentiment", "d0", today - DAY, value=20, value_classification="Fear"),
+            context("sentiment", "d1", today, value=71, value_classification="Greed"),
+            context("news", "1", now - 2 * DAY, title="Old", tickers=["BTC"], sentiment=-1, story="1"),
+            context("news", "2", now - 2 * MINUTE, title="Up", tickers=["BTC", "ETH"], sentiment=0.5, story="2"),
+            context("news", "3", now - MINUTE, title="Up, others say", tickers=["BTC"], sentiment=0.1, story="2"),
+            context("news", "4", now, title="Other coin", tickers=["ETH"], sentiment=-0.5, story="4"),
+        ]
+    )
+    answer = api.get("/analytics/BTCUSDT").json()
+    assert (answer["sentiment"]["value"], answer["sentiment"]["key"]) == (71, "d1")
+    assert "alternative.me" in answer["sentiment"]["attribution"]["text"]
+    assert 0 <= answer["sentiment"]["age_seconds"] <= 86_400
+    news = answer["news"]
+    assert [story["title"] for story in news["stories"]] == ["Old", "Up"]
+    assert (news["ticker"], news["count"], news["mean_sentiment"]) == ("BTC", 1, 0.5)
+
+
+def test_windows_kept_in_memory_are_those_the_lake_and_the_view_give(told, start):
+    queries = Queries(told.view, told.lake)
+    windows = RecentWindows(told.view, queries)
+
+    def check() -> None:
+        for interval in INTERVALS:
+            for count in (5, 20, 700):
+                expected = queries.candles(CandleQuery("BTCUSDT", interval, count))
+                assert windows.last("BTCUSDT", interval, count) == expected
+
+    check()
+    told.skip(1)
+    late = told.trade("1", at=start + 3 * MINUTE)
+    told.tell(told.trade("105", at=start + MINUTES * MINUTE))
+    check()
+    told.tell(late)  # a window settled long ago has a new revision
+    assert windows.last("BTCUSDT", "1m", 60)[3].candle.low == 100_000_000
+    check()
+    told.commit()
+    check()
+
+
+def test_a_reader_that_fell_behind_reads_the_lake_again(told, start):
+    told.view._settled = deque(maxlen=1)
+    queries = Queries(told.view, told.lake)
+    windows = RecentWindows(told.view, queries)
+    windows.last("BTCUSDT", "1m", 60)
+    told.tell(*[told.trade(str(minute), at=start + minute * MINUTE) for minute in range(MINUTES, MINUTES + 5)])
+    told.commit()
+    assert windows.last("BTCUSDT", "1m", 60) == queries.candles(CandleQuery("BTCUSDT", "1m", 60))
+
+
+@pytest.mark.usefixtures("told")
+def test_a_session_s_average_price_begins_with_the_day_however_few_windows_are_asked_for(api):
+    path = "/indicators/BTCUSDT?indicators=session_vwap&limit="
+    [last] = api.get(path + "1").json()["windows"]
+    assert last == api.get(path + "200").json()["windows"][-1]
+
+
+@pytest.mark.usefixtures("told")
+def test_an_anchored_average_price_begins_at_its_anchor(api, start):
+    anchor = (start + 20 * MINUTE) // 1000
+    windows = api.get(f"/indicators/BTCUSDT?indicators=anchored_vwap&anchor={anchor}").json()["windows"]
+    assert [window["anchored_vwap"] for window in windows[:20]] == [None] * 20
+    prices = [100 + (minute * 7) % 11 for minute in range(20, MINUTES)]
+    expected = sum(2 * (price + 0.1) + 0.5 * (price + 0.3) for price in prices) / (2.5 * len(prices))
+    assert windows[-1]["anchored_vwap"] == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("told")
+def test_a_symbol_is_compared_window_by_window_with_another(api):
+    asked = "indicators=correlation:10,beta:10,volatility:10,parkinson:10,garman_klass:10&against=ethusdt&limit=3"
+    answer = api.get(f"/indicators/BTCUSDT?{asked}").json()
+    last = answer["windows"][-1]
+    assert answer["against"] == "ETHUSDT"
+    assert last["correlation_10"] == pytest.approx(1.0, abs=1e-4)
+    assert last["beta_10"] == pytest.approx(1.0, abs=1e-2)
+    assert min(last["volatility_10"], last["parkinson_10"], last["garman_klass_10"]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        ("anchored_vwap", "anchor"),
+        ("beta", "against"),
+        ("correlation", "against"),
+        ("anchored_vwap&anchor=2020-01-01", "longer interval"),
+    ],
+)
+def test_an_indicator_without_what_it_needs_is_refused_with_how_to_ask(api, asked, lacks):
+    answer = api.get(f"/indicators/BTCUSDT?indicators={asked}")
+    assert answer.status_code == 422
+    assert lacks in answer.json()["detail"]
+
+
+def test_the_matrix_is_symmetric_and_says_how_many_returns_are_shared(market, api):
+    start = opened_at(time.time_ns() // 1000, "1m") - 40 * MINUTE
+    prices = {
+        "BTCUSDT": [100 + (minute * 7) % 11 for minute in range(40)],
+        "ETHUSDT": [50 + (minute * minute * 3) % 13 for minute in range(40)],
+    }
+    for minute in range(40):
+        for symbol, of in prices.items():
+            if (symbol, minute) == ("ETHUSDT", 20):
+                market.skip(1, symbol)
+            else:
+                market.tell(market.trade(str(of[minute]), symbol=symbol, at=start + minute * MINUTE))
+    answer = api.get("/correlations?symbols=ethusdt,BTCUSDT&interval=1m&limit=60").json()
+    assert answer["symbols"] == ["ETHUSDT", "BTCUSDT"]
+    [[own, pair], [mirrored, _]] = answer["correlations"]
+    assert own == pytest.approx(1.0)
+    assert pair == mirrored
+    assert pair == pytest.approx(correlation(prices))
+    assert answer["returns"] == [[36, 36], [36, 38]]
+    assert answer["spans"]["BTCUSDT"]["completeness"]["windows"] == 60
+
+
+def correlation(prices) -> float:
+    """Pearson's of the returns up to the last window but one, which is over; none into or out of minute 20."""
+    shared = [minute for minute in range(1, 39) if minute not in {20, 21}]
+    returns = [[math.log(of[minute] / of[minute - 1]) for minute in shared] for of in prices.values()]
+    return statistics.correlation(*returns)
+
+
+def test_all_symbols_are_compared_when_none_is_named_and_an_unknown_one_is_a_404(api):
+    answer = api.get("/correlations").json()
+    assert answer["symbols"] == ["BTCUSDT", "ETHUSDT"]
+    assert answer["correlations"] == [[None, None], [None, None]]
+    assert api.get("/correlations?symbols=DOGEUSDT").status_code == 404
+    assert api.get("/correlations?symbols=,").status_code == 422

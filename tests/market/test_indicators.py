@@ -127,15 +127,13 @@ def candles(closes: list[float]) -> pl.DataFrame:
 
 
 def everything() -> dict[str, pl.Expr]:
-    named = {n: e for each in indicators.INDICATORS.values() for n, e in each.columns(**each.parameters).items()}
-    return named | {
-        "anchored": indicators.anchored_vwap(FIVE_MINUTES),
-        "volatility": indicators.volatility(10, FIVE_MINUTES),
-        "parkinson": indicators.parkinson(10, FIVE_MINUTES),
-        "garman_klass": indicators.garman_klass(10, FIVE_MINUTES),
-        "correlation": indicators.correlation(10, "market"),
-        "beta": indicators.beta(10, "market"),
-    }
+    given = {"interval": FIVE_MINUTES, "anchor": FIVE_MINUTES, "against": "market"}
+    shorter = {"length": 10}
+    found = {}
+    for each in indicators.INDICATORS.values():
+        parameters = shorter if each.parameters.keys() == shorter.keys() else each.parameters
+        found |= each.columns(**parameters, **{name: given[name] for name in each.needs})
+    return found
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=60, max_size=90), st.integers(1, 59))

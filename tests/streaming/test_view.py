@@ -11,7 +11,7 @@ from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import INTERVALS, MINUTE
 from tapehouse.streaming import view as view_module
 from tapehouse.streaming.rows import trade_columns
-from tapehouse.streaming.view import TAIL, UPDATES_KEPT, Interest, LiveView, SymbolHealth
+from tapehouse.streaming.view import SETTLED_KEPT, TAIL, UPDATES_KEPT, Interest, LiveView, SymbolHealth
 
 OPENED = 1_723_161_600_000_000
 
@@ -104,6 +104,17 @@ def test_open_windows_are_the_newest_and_those_over_and_not_proved(view, ledgers
     ]
     assert [each.candle.trades for each in view.recent_candles("BTCUSDT", "1h")] == [30]
     assert settled == view.recent_candles("BTCUSDT", "1m")[:2]
+
+
+def test_what_was_settled_is_told_after_a_number_and_what_is_held_no_longer_is_counted(view):
+    rows = [row(OPENED + place * MINUTE) for place in range(SETTLED_KEPT + 2)]
+    view.publish([], rows[:2])
+    assert view.settled_since(0) == (rows[:2], 2, 0)
+    assert view.settled_since(1) == (rows[1:2], 2, 0)
+    view.publish([], rows[2:])
+    assert view.settled_since(2) == (rows[2:], len(rows), 0)
+    assert view.settled_since(0) == (rows[2:], len(rows), 2)
+    assert view.settled_since(len(rows)) == ([], len(rows), 0)
 
 
 def test_symbols_nobody_follows_have_no_candles(view):

@@ -54,6 +54,17 @@ Days = Annotated[int, Query(ge=1, le=MOST_DAYS, description="Days up to the newe
 SymbolMentioned = Annotated[
     str | None, Query(description="A symbol that is held, or what it trades: BTCUSDT or BTC.", max_length=40)
 ]
+Anchor = Annotated[_Time, Query(description="When an anchored indicator begins.")]
+Against = Annotated[str | None, Query(description="The symbol that correlation and beta compare with.", max_length=40)]
+ReturnsCompared = Annotated[int, Query(ge=11, le=500, description="Windows up to the newest one, which may be open.")]
+SymbolsCompared = Annotated[
+    str | None,
+    Query(
+        description="Symbols that are held, separated by commas: the order of the answer. By default the first ten.",
+        max_length=40 * 20,
+        examples=["BTCUSDT,ETHUSDT"],
+    ),
+]
 Search = Annotated[str, Query(description="Words; a story must hold every one.", max_length=LONGEST_SEARCH)]
 
 

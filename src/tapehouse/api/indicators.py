@@ -9,6 +9,7 @@ from fastapi import Query
 from pydantic import AfterValidator
 
 from tapehouse.market.indicators import INDICATORS
+from tapehouse.market.windows import DAY
 
 MOST_INDICATORS = 12
 LONGEST = 500
@@ -31,14 +32,26 @@ class Asked:
         return self.name if self.parameters == usual else "_".join([self.name, *map(str, self.parameters.values())])
 
     @property
-    def history(self) -> int:
-        """Return how many windows are read before the first one told."""
+    def needs(self) -> frozenset[str]:
+        """Return what it takes besides its numbers."""
+        return frozenset(INDICATORS[self.name].needs)
+
+    @property
+    def looks_back(self) -> str:
+        """Return how far it looks back."""
+        return INDICATORS[self.name].looks_back
+
+    def history(self, length: int) -> int:
+        """Return how many windows of this length (microseconds) are read before the first one told."""
+        if self.looks_back == "day":
+            return DAY // length
         return WARM_UP * max(self.parameters.values(), default=0)
 
-    def columns(self) -> Mapping[str, pl.Expr]:
-        """Return its columns by the names they have in an answer."""
+    def columns(self, given: Mapping[str, object]) -> Mapping[str, pl.Expr]:
+        """Return its columns by the names they have in an answer; `given` holds what an indicator may need."""
         suffix = self.label.removeprefix(self.name)
-        found = INDICATORS[self.name].columns(**self.parameters)
+        needed = {name: given[name] for name in self.needs}
+        found = INDICATORS[self.name].columns(**self.parameters, **needed)
         return {f"{name}{suffix}": column for name, column in found.items()}
 
 
@@ -74,7 +87,10 @@ Indicators = Annotated[
     str,
     Query(
         max_length=400,
-        description="Indicators to compute, such as `sma:50,rsi:14,macd:12:26:9`: " + ", ".join(INDICATORS) + ".",
+        description="Indicators to compute, with their numbers where they are not the usual ones: "
+        + ", ".join(f"{name} ({it.about})" for name, it in INDICATORS.items())
+        + ".",
+        examples=["sma:50,rsi:14,macd:12:26:9"],
     ),
     AfterValidator(_checked),
 ]

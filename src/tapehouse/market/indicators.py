@@ -8,6 +8,7 @@ rule, it is never stored and never summed. Rows before an indicator has all it n
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -114,12 +115,21 @@ def beta(length: int, market: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Indicator:
-    """An indicator that can be asked for by name: what its numbers are called, their defaults, and its columns."""
+    """An indicator that can be asked for by name: what its numbers are called, their defaults, and its columns.
+
+    `needs` names what its columns take besides: `interval` (microseconds), `anchor` (a time in microseconds), `against`
+    (the column with the closes of another symbol). `looks_back` says how far: over its numbers, to the beginning of
+    the day, to the anchor, or over what is asked for and nothing else.
+    """
 
     parameters: Mapping[str, int]
     columns: Callable[..., Mapping[str, pl.Expr]]
     about: str
+    needs: tuple[str, ...] = ()
+    looks_back: Literal["numbers", "day", "anchor", "asked"] = "numbers"
 
+
+_MONTH, _DAY_OF_QUARTERS = {"length": 30}, {"length": 96}
 
 INDICATORS: Mapping[str, Indicator] = {
     "sma": Indicator({"length": 20}, lambda length: {"sma": sma(length)}, "simple moving average"),
@@ -129,8 +139,52 @@ INDICATORS: Mapping[str, Indicator] = {
     "bollinger": Indicator({"length": 20}, bollinger, "average and bands of two deviations"),
     "atr": Indicator({"length": 14}, lambda length: {"atr": atr(length)}, "average true range"),
     "vwap": Indicator({"length": 20}, lambda length: {"vwap": vwap(length)}, "volume-weighted average price, rolling"),
-    "session_vwap": Indicator({}, lambda: {"session_vwap": session_vwap()}, "the same from the UTC day's beginning"),
-    "drawdown": Indicator({}, lambda: {"drawdown": drawdown()}, "distance from the highest close asked for, 0 to -1"),
+    "session_vwap": Indicator(
+        {}, lambda: {"session_vwap": session_vwap()}, "the same from the UTC day's beginning", looks_back="day"
+    ),
+    "anchored_vwap": Indicator(
+        {},
+        lambda anchor: {"anchored_vwap": anchored_vwap(anchor)},
+        "the same from the time `anchor`",
+        ("anchor",),
+        looks_back="anchor",
+    ),
+    "volatility": Indicator(
+        _MONTH,
+        lambda length, interval: {"volatility": volatility(length, interval)},
+        "yearly volatility of closes",
+        ("interval",),
+    ),
+    "parkinson": Indicator(
+        _MONTH,
+        lambda length, interval: {"parkinson": parkinson(length, interval)},
+        "yearly volatility of highs and lows",
+        ("interval",),
+    ),
+    "garman_klass": Indicator(
+        _MONTH,
+        lambda length, interval: {"garman_klass": garman_klass(length, interval)},
+        "yearly volatility of all four prices",
+        ("interval",),
+    ),
+    "correlation": Indicator(
+        _DAY_OF_QUARTERS,
+        lambda length, against: {"correlation": correlation(length, against)},
+        "correlation of returns with the symbol `against`",
+        ("against",),
+    ),
+    "beta": Indicator(
+        _DAY_OF_QUARTERS,
+        lambda length, against: {"beta": beta(length, against)},
+        "how much it moves with the symbol `against`",
+        ("against",),
+    ),
+    "drawdown": Indicator(
+        {},
+        lambda: {"drawdown": drawdown()},
+        "distance from the highest close asked for, 0 to -1",
+        looks_back="asked",
+    ),
 }
 """What can be asked for by name; macd needs `fast` below `slow`."""
 

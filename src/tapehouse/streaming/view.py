@@ -5,7 +5,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import product
+from itertools import islice, product
 
 import msgspec
 import polars as pl
@@ -23,6 +23,8 @@ TAIL = 50
 """Most trades of a symbol that one update carries."""
 UPDATES_KEPT = 256
 """Updates a subscriber may lag behind before the oldest are let go."""
+SETTLED_KEPT = 5_000
+"""Revisions of candles that a reader of `settled_since` may lag behind."""
 
 Chunk = Sequence[Trade] | pl.DataFrame
 """Trades as a fold accepted them: one by one, or as columns (`streaming.columns.TRADE_COLUMNS`)."""
@@ -110,6 +112,8 @@ class LiveView:
         self._chunks: deque[tuple[Chunk, Collection[str]]] = deque()
         self._kept = 0
         self._sequence = 0
+        self._settled: deque[CandleRow] = deque(maxlen=SETTLED_KEPT)
+        self._settled_count = 0
         self._health: dict[str, SymbolHealth] = {}
         self._subscriptions: set[Subscription] = set()
 
@@ -137,6 +141,8 @@ class LiveView:
             kept.append((chunk, late))
         with self._lock:
             self._keep(kept)
+            self._settled += candles
+            self._settled_count += len(candles)
         if counts or candles:
             self._tell(chunks, counts, candles)
 
@@ -179,6 +185,16 @@ class LiveView:
         if ledger is None:
             return []
         return [*ledger.rows(interval), *_open_rows(ledger, interval)]
+
+    def settled_since(self, number: int) -> tuple[list[CandleRow], int, int]:
+        """Return the revisions settled after a number, oldest first, the number of the last, and how many are lost.
+
+        Lost are those that are held no longer; numbers begin at 1 with the platform.
+        """
+        with self._lock:
+            behind = self._settled_count - number
+            kept = list(islice(reversed(self._settled), behind))[::-1]
+            return kept, self._settled_count, behind - len(kept)
 
     def health(self) -> Mapping[str, SymbolHealth]:
         """Return the health of each symbol that was heard of."""
