@@ -28,6 +28,7 @@ BENCHES: dict[str, Bench] = {
     "rest": ("At rest", lambda quick: bench_steady.run_rest(20 if quick else 120)),
     "fold": ("Candles from stored trades", lambda quick: bench_queries.run_fold(1_000_000 if quick else 5_000_000)),
     "latest": ("Last prices under load", lambda quick: bench_queries.run_latest(10 if quick else 30)),
+    "analytics": ("Analytics under load", lambda quick: bench_queries.run_analytics(10 if quick else 60)),
     "size": ("Bytes a trade", lambda _quick: bench_size.run()),
     "kafka": ("Onto Kafka", lambda quick: bench_kafka.run(15 if quick else 40)),
     "spark": ("A backlog through Spark", lambda quick: _spark(300_000 if quick else 2_000_000)),

@@ -1,16 +1,26 @@
-"""How fast questions are answered: candles of stored trades computed again, and the last prices under load."""
+"""How fast questions are answered: candles of stored trades computed again; last prices and analytics under load."""
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from statistics import median
+from typing import Any
+
+import polars as pl
 
 from benchmarks import stand, stored
 from benchmarks.measuring import Figure, at_most, check, quantile
 from tapehouse.catalog import TRADES
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.history import latest_candles
 from tapehouse.streaming.recovery import fold_bronze
 
 REPEATS = 7
 CONNECTIONS = 16
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+WEEK = 7 * 24 * 3600
 
 
 def run_fold(trades: int = 5_000_000) -> list[Figure]:
@@ -31,7 +41,7 @@ def run_latest(seconds: float, rate: float = 10_000, requests: float = 500) -> l
     """Ask for `/prices/latest` at a steady pace while trades come in."""
     with stand.folder() as folder, stand.exchange(rate) as exchange, stand.platform(folder, exchange) as platform:
         stand.wait_until_it_flows(platform, rate)
-        times = asyncio.run(ask(platform.url, "/prices/latest", seconds, requests))
+        times = asyncio.run(ask(platform.url, ["/prices/latest"], seconds, requests))
     name = f"/prices/latest at {len(times) / seconds:,.0f} requests/s while {rate:,.0f} msg/s come in"
     return [
         Figure(f"{name}, p50", median(times) * 1000, "ms"),
@@ -39,13 +49,47 @@ def run_latest(seconds: float, rate: float = 10_000, requests: float = 500) -> l
     ]
 
 
-async def ask(address: str, path: str, seconds: float, requests: float) -> list[float]:
+def run_analytics(seconds: float, rate: float = 10_000, requests: float = 20) -> list[Figure]:
+    """Ask for `/analytics/{symbol}` with indicators over a week of history while trades come in."""
+    with stand.folder() as folder, stand.exchange(rate) as exchange:
+        lake = stored.fill(str(folder / "delta"), 120_000, rate=120_000 / WEEK, before=first_ids(exchange))
+        stored.tidy(lake, finished=False)
+        with stand.platform(folder, exchange) as platform:
+            stand.wait_until_it_flows(platform, rate)
+            stand.wait_until_complete(platform)  # it fetches what was told while the lake was filled
+            paths = [f"/analytics/{symbol}?indicators=rsi,macd,bollinger" for symbol in SYMBOLS]
+            for path in paths:
+                check_analytics(json.loads(stand.fetch(platform.url + path)), lake)
+            times = asyncio.run(ask(platform.url, paths, seconds, requests))
+    name = f"/analytics/{{symbol}} at {requests:,.0f} requests/s, a week held, while {rate:,.0f} msg/s come in"
+    return [
+        Figure(f"{name}, p50", median(times) * 1000, "ms"),
+        at_most(f"{name}, p99", quantile(times, 0.99) * 1000, "ms", 50),
+    ]
+
+
+def first_ids(exchange: stand.Exchange) -> dict[str, int]:
+    """Return the first id of each symbol that the exchange has."""
+    asked = f"{exchange.rest_url}/api/v3/historicalTrades?fromId=0&limit=1&symbol="
+    return {symbol: int(json.loads(stand.fetch(asked + symbol))[0]["id"]) for symbol in SYMBOLS}
+
+
+def check_analytics(answer: dict[str, Any], lake: DeltaLake) -> None:
+    """Hold the profile of the week against the stored candles, and the week's completeness against its length."""
+    told = answer["hourly_volume"]
+    start = datetime.fromisoformat(told["start"])
+    hours = latest_candles(lake, answer["symbol"], "1h", start).filter(pl.col("state").is_in(["closed", "quiet"]))
+    check(sum(hour["trades"] for hour in told["hours"]) == hours["trades"].sum(), "a profile of other trades")
+    check(told["completeness"]["proved"] >= WEEK / 3600 - 3, f"a week with holes: {told['completeness']}")
+
+
+async def ask(address: str, paths: Sequence[str], seconds: float, requests: float) -> list[float]:
     """Send so many requests a second over a few connections, each at its time; return seconds from then to the answer.
 
     The requests are bare: a full HTTP client takes more of the machine than the platform does.
     """
     host, port = address.removeprefix("http://").split(":")
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+    asked = [f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode() for path in paths]
     began = time.perf_counter() + 0.5
     times: list[float] = []
 
@@ -54,11 +98,11 @@ async def ask(address: str, path: str, seconds: float, requests: float) -> list[
         for number in range(first, int(seconds * requests), CONNECTIONS):
             due = began + number / requests
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            asked = time.perf_counter()
-            writer.write(request)
+            sent = time.perf_counter()
+            writer.write(asked[number % len(asked)])
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             body = await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-            times.append(time.perf_counter() - asked)
+            times.append(time.perf_counter() - sent)
             check(b" 200 " in head[:16] and b"price" in body, f"{head!r} {body[:200]!r}")
         writer.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import stand, stored, truth
-from benchmarks.measuring import Figure, at_most, check
+from benchmarks.measuring import Figure, at_most
 from tapehouse.lake.delta import DeltaLake
 
 REPEATS = 3
@@ -50,9 +50,7 @@ def again_complete(rate: float = 1_000) -> float:
         began = time.monotonic()
         with stand.platform(folder, exchange) as platform:
             stand.wait_until_it_flows(platform, rate * DOWN)
-            while platform.count("tapehouse_missing_trades") > 0:
-                check(time.monotonic() < began + stand.PATIENCE, "the hole of the kill is not closed")
-                time.sleep(0.05)
+            stand.wait_until_complete(platform)
             took = time.monotonic() - began
         truth.check_trades(DeltaLake(str(folder / "delta")))
     return took

@@ -138,6 +138,15 @@ def wait_until_it_flows(platform: Platform, trades: float) -> None:
         time.sleep(0.2)
 
 
+def wait_until_complete(platform: Platform) -> None:
+    """Wait until no trade is missing."""
+    deadline = time.monotonic() + PATIENCE
+    while platform.count("tapehouse_missing_trades") > 0:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"trades are missing after {PATIENCE:.0f} s")
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """Give a folder for a lake, removed afterwards."""

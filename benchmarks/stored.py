@@ -1,5 +1,6 @@
 """A lake with many trades, written straight into the tables in the catalog's form: what a long run would have left."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -21,8 +22,13 @@ SYMBOLS = 3
 SECOND = 1_000_000
 
 
-def fill(root: str, trades: int, *, rate: float, payload: bool = False) -> DeltaLake:
-    """Write about so many trades that end now, through the engine itself, `rate` a second of event time."""
+def fill(
+    root: str, trades: int, *, rate: float, payload: bool = False, before: Mapping[str, int] | None = None
+) -> DeltaLake:
+    """Write about so many trades that end now, through the engine itself, `rate` a second of event time.
+
+    `before` gives the id of each symbol that follows the last one written.
+    """
     now = int(datetime.now(UTC).timestamp() * SECOND)
     starts_at = now - int(trades / rate * SECOND)
     tape = GeneratedTape(GeneratorOptions(symbols=SYMBOLS, rate=rate, starts_at=starts_at))
@@ -32,13 +38,21 @@ def fill(root: str, trades: int, *, rate: float, payload: bool = False) -> Delta
     engine = EmbeddedEngine(lake, LiveView(), recovered, now=ArrivalClock().now, keep_payload=payload)
     writer = TradeWriter(list(tape.pairs), combined=True, microseconds=False)
     piece = int(200_000 / rate * SECOND)
+    shifts = {symbol: after - tape.id_at(symbol, now) for symbol, after in (before or {}).items()}
     for start in range(starts_at, now, piece):
         rows = tape.between(start, min(start + piece, now))
         rows = rows.filter(pl.col("first_trade_id") == pl.col("last_trade_id"))
+        rows = renumbered(rows, shifts) if shifts else rows
         engine.fold_columns(with_payload(rows, writer) if payload else bare(rows))
         engine.commit()
     engine.close()
     return lake
+
+
+def renumbered(rows: pl.DataFrame, shifts: Mapping[str, int]) -> pl.DataFrame:
+    """Return the rows with the ids of each symbol moved."""
+    shift = pl.col("symbol").cast(pl.String).replace_strict(shifts, return_dtype=pl.Int64)
+    return rows.with_columns(pl.col("first_trade_id", "last_trade_id") + shift)
 
 
 def bare(rows: pl.DataFrame) -> pl.DataFrame:
