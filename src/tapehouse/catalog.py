@@ -27,6 +27,7 @@ CONTEXT_TABLES = {"market_data": MARKET_DATA, "sentiment": SENTIMENT, "news": NE
 CANDLES = "silver/candles"
 COVERAGE = "silver/coverage"
 DISCREPANCIES = "silver/discrepancies"
+SIGNALS = "gold/signals"
 
 
 EMBEDDED, STREAM, SPARK = "embedded", "stream", "spark"
@@ -157,6 +158,19 @@ _DISCREPANCIES = {
     "known_at": TIME,
     "date": pl.Date(),
 }
+_SIGNALS = {
+    "kind": pl.String(),
+    "venue": pl.String(),
+    "symbol": pl.String(),
+    "interval": pl.String(),
+    "opened_at": TIME,
+    "score": pl.Float64(),
+    "state": pl.String(),
+    "evidence": pl.String(),
+    "revision": pl.Int64(),
+    "known_at": TIME,
+    "date": pl.Date(),
+}
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -227,6 +241,13 @@ TABLES: Mapping[str, Table] = {
             "silver",
             _DISCREPANCIES,
             sort_by=("symbol", "interval", "opened_at", "known_at"),
+        ),
+        Table(
+            SIGNALS,
+            "a revision of a signal; the highest revision counts, and one that is `retracted` says that there is none",
+            "gold",
+            _SIGNALS,
+            sort_by=("symbol", "kind", "opened_at", "revision"),
         ),
     )
 }

@@ -3,15 +3,26 @@
 import polars as pl
 from hypothesis import given, strategies as st
 
-from tapehouse.catalog import CANDLES, KLINES, TABLES, TRADES
+from tapehouse.catalog import CANDLES, KLINES, SIGNALS, TABLES, TRADES
 from tapehouse.market.candles import Candle
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.ledger import CandleRow
-from tapehouse.streaming.rows import bronze_klines, bronze_trades, candle_rows, klines_of, silver_candles, trade_columns
+from tapehouse.market.signals import Signal
+from tapehouse.streaming.rows import (
+    bronze_klines,
+    bronze_trades,
+    candle_rows,
+    gold_signals,
+    klines_of,
+    signals_of,
+    silver_candles,
+    trade_columns,
+)
 from tapehouse.streaming.verification import shown
 from tapehouse.streaming.view import to_trades
 
 times = st.integers(1_230_768_000_000_000, 4_102_444_799_999_999)
+START = 1_723_161_600_000_000
 amounts = st.integers(1, 2**63 - 1)
 sums = st.integers(1, 10**38 - 1)
 ids = st.integers(0, 10**15)
@@ -77,3 +88,15 @@ def test_numbers_are_shown_whole_and_without_idle_zeros():
     assert shown("quote_volume", 10**37 + 1) == "1000000000000000000000.0000000000000001"
     assert shown("volume", 120 * 10**8) == "120"
     assert (shown("open", 0), shown("trades", 10), shown("close", None)) == ("0", "10", "")
+
+
+def test_signals_come_back_from_their_rows_as_they_went():
+    evidence = {"times_before": 12.5, "regime": "high", "first_trade_id": 7, "last_trade_id": None, "seasonal": True}
+    signals = [
+        Signal("volume_spike", "BTCUSDT", "1m", START, 4.25, "confirmed", evidence, 2, START + 61_000_001),
+        Signal("sentiment_extreme", "*", "1d", START, -2.5, "retracted", {}, 1, START + 61_000_002),
+    ]  # fmt: skip
+    frame = gold_signals(signals)
+    assert frame.schema == TABLES[SIGNALS].schema
+    assert frame["evidence"][0].startswith('{"first_trade_id":7,"last_trade_id":null,"regime"')
+    assert signals_of(frame) == signals

@@ -1,5 +1,6 @@
 """The context of a market: what upstreams beside the exchange tell, and when a telling is something new."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -82,7 +83,7 @@ class Known:
             del self._held[next(iter(self._held))]
 
 
-def canonical(fields: dict[str, Value]) -> str:
+def canonical(fields: Mapping[str, Value]) -> str:
     """Return the fields as the one JSON text that equal fields have."""
     return msgspec.json.encode(fields, order="sorted").decode()
 

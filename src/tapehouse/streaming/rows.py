@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from tapehouse.catalog import (
@@ -13,6 +14,7 @@ from tapehouse.catalog import (
     KLINES,
     OTHER_EVENTS,
     REJECTED,
+    SIGNALS,
     TABLES,
     TRADES,
     VENUE,
@@ -22,6 +24,7 @@ from tapehouse.market.context import Version, canonical
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.fixed_point import NOTIONAL_SCALE, PRICE_SCALE, to_decimal
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Evidence, Signal
 from tapehouse.streaming.columns import TRADE_COLUMNS
 
 Row = dict[str, Any]
@@ -193,6 +196,32 @@ def silver_coverage(ranges: Iterable[tuple[str, int, int, str]], known_at: int) 
 def silver_discrepancies(records: Iterable[Row]) -> pl.DataFrame:
     """Return rows of silver/discrepancies."""
     return _frame(DISCREPANCIES, records)
+
+
+def gold_signals(signals: Sequence[Signal]) -> pl.DataFrame:
+    """Return rows of gold/signals."""
+    return _frame(SIGNALS, map(_signal_record, signals))
+
+
+def _signal_record(signal: Signal) -> Row:
+    opened_at = to_time(signal.opened_at)
+    return {
+        **msgspec.structs.asdict(signal),
+        "opened_at": opened_at,
+        "evidence": canonical(signal.evidence),
+        "known_at": to_time(signal.known_at),
+        "date": opened_at.date(),
+    }
+
+
+def signals_of(frame: pl.DataFrame) -> list[Signal]:
+    """Return the revisions of a frame of gold/signals."""
+    times = [pl.col(name).to_physical() for name in ("opened_at", "known_at")]
+    rows = frame.select(Signal.__struct_fields__).with_columns(times).iter_rows(named=True)
+    return [Signal(**{**row, "evidence": _evidence.decode(row["evidence"])}) for row in rows]
+
+
+_evidence = msgspec.json.Decoder(Evidence)
 
 
 def candle_rows(frame: pl.DataFrame) -> list[CandleRow]:

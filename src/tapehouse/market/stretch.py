@@ -1,0 +1,65 @@
+"""A stretch of windows as detectors go through it: each window with what is usual before it.
+
+Going on by one window is cheap, going anywhere else is possible; what is found is the same either way (law 5).
+"""
+
+from math import isnan, log, nan
+
+from tapehouse.market.baselines import Baseline, Rolling
+from tapehouse.market.seasons import HOUR, Seasons
+from tapehouse.market.series import PROVED, Series
+from tapehouse.market.signals import Detection, Evidence, moment
+
+
+class Stretch:
+    """The windows of a series beside their seasons; what is kept here holds while neither changes."""
+
+    def __init__(self, series: Series, seasons: Seasons, detection: Detection) -> None:
+        self.series = series
+        self.detection = detection
+        self.ratios: dict[int, float] = {}
+        """Of places: recent volatility by the usual one (see `regimes`)."""
+        self._seasons = seasons
+        self._rolling: dict[str, Rolling] = {}
+
+    def rolling(self, column: str) -> Rolling:
+        """Return the values of a column of the series before a place."""
+        if column not in self._rolling:
+            self._rolling[column] = Rolling(getattr(self.series, column).__getitem__, self.detection.baseline)
+        return self._rolling[column]
+
+    def baseline(self, column: str, place: int, floor: float) -> Baseline | None:
+        """Return what is usual for a column before a place; None where too few windows can be used."""
+        return self.rolling(column).baseline(place, floor, self.detection.enough)
+
+    def season(self, place: int) -> float:
+        """Return what a window usually trades at its hour of the week, as a logarithm (see `seasons`).
+
+        NaN where the hour is not known, or the window is longer.
+        """
+        if self.series.step > HOUR:
+            return nan
+        return self._seasons.at(self.series.opened(place)) - log(HOUR / self.series.step)
+
+    def proved(self, *places: int) -> bool:
+        """Tell whether the candles of windows are whole."""
+        return all(place >= 0 and self.series.state[place] == PROVED for place in places)
+
+    def last_close(self, place: int) -> float:
+        """Return the logarithm of the price before a window; NaN where the window before is not known."""
+        return self.series.close[place - 1] if place > 0 else nan
+
+    def about(self, place: int, baseline: Baseline) -> Evidence:
+        """Return the evidence every finding has: the candle's ids, and the windows it was compared with."""
+        series, length = self.series, self.detection.baseline
+        ids = {"first_trade_id": series.first_trade_id[place], "last_trade_id": series.last_trade_id[place]}
+        return {
+            **{name: trade_id if trade_id >= 0 else None for name, trade_id in ids.items()},
+            "baseline_from": moment(series.opened(place - length)),
+            "baseline_windows": baseline.count,
+        }
+
+
+def known(value: float) -> bool:
+    """Tell whether there is a value."""
+    return not isnan(value)
