@@ -1,5 +1,6 @@
 """For every test: where the recorded market data lies, and how examples are searched for."""
 
+import hashlib
 import os
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.append(str(Path(__file__).parents[1] / "deploy" / "local"))  # programs of the repository, not a package
+LOCAL = Path(__file__).parents[1] / "deploy" / "local"
+sys.path.append(str(LOCAL))  # programs of the repository, not a package
 
 settings.register_profile(
     "tapehouse",
@@ -63,9 +65,10 @@ def bucket_options(object_store) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def parts_folder() -> Path:
-    """Where fetched jars stay from one run to the next."""
+    """Where fetched jars stay from one run to the next: a folder for each set of versions that is pinned."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tapehouse" / "cluster"
+    pinned = b"".join(pins.read_bytes() for pins in sorted((LOCAL / "jars").glob("*.sha256")))
+    return cache / "tapehouse" / f"cluster-{hashlib.sha256(pinned).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="session")
