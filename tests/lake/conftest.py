@@ -25,6 +25,17 @@ def lake(root) -> DeltaLake:
 
 
 @pytest.fixture(scope="session")
+def checkpoint() -> Callable[[DeltaLake, str], None]:
+    """Write a table's state at its newest version, as a commit does now and then."""
+
+    def write(lake: DeltaLake, table: str) -> None:
+        with lake.writing(table) as delta:
+            delta.create_checkpoint()
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def make_trades() -> TradesMaker:
     def make(first: int, count: int, symbol: str = "BTCUSDT", start: datetime | None = None) -> pl.DataFrame:
         start = start or datetime(2024, 8, 9, tzinfo=UTC) + timedelta(milliseconds=first)

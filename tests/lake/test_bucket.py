@@ -103,16 +103,16 @@ def test_the_log_is_thinned_and_newer_versions_stay(lake, make_trades, monkeypat
 
 @pytest.mark.parametrize("promised", [True, False])
 def test_vacuum_removes_what_was_replaced_but_for_what_a_promised_version_names(
-    lake, make_trades, monkeypatch, promised
+    lake, make_trades, checkpoint, monkeypatch, promised
 ):
     """However old an object is: that it was replaced only now cannot be seen from its age."""
     monkeypatch.setattr(versions, "_SHORTEST_RETENTION", timedelta(0))
     lake.time_travel_days = 0
     fill(lake, make_trades, 3)
-    versions.checkpoint(lake, TRADES)
+    checkpoint(lake, TRADES)
     version, before = lake.version(TRADES), rows(lake)
     compact(lake)
-    versions.checkpoint(lake, TRADES)
+    checkpoint(lake, TRADES)
     moment = datetime.now(UTC) + timedelta(hours=-1 if promised else 1)
     assert versions.vacuum(lake, TRADES, moment) == (0 if promised else 3)
     assert before.equals(rows(lake))

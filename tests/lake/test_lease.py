@@ -11,8 +11,8 @@ import pytest
 
 from tapehouse.errors import LakeError
 from tapehouse.lake import lease
-from tapehouse.lake.bucket import objects
 from tapehouse.lake.lock import writing_lock
+from tapehouse.lake.objects import objects
 
 pytestmark = pytest.mark.slow
 

@@ -116,14 +116,14 @@ def test_without_time_travel_a_fresh_file_is_still_safe(root, make_trades):
     assert versions.vacuum(lake, TRADES, NOW) == 1
 
 
-def test_checkpoints_forget_files_removed_long_ago(lake, make_trades):
+def test_checkpoints_forget_files_removed_long_ago(lake, make_trades, checkpoint):
     """Else the checkpoint of a table that is compacted all day grows without end."""
     fill(lake, make_trades, 4)
     with lake.writing(TRADES) as delta:
         compaction.compact(lake, TRADES, Merge(compaction.data_files(delta), final=False))
         configuration = delta.metadata().configuration
     assert configuration["delta.deletedFileRetentionDuration"] == "interval 1 hours"
-    versions.checkpoint(lake, TRADES)
+    checkpoint(lake, TRADES)
     (checkpoint,) = log_of(lake).glob("*.checkpoint.parquet")
     removed = pl.read_parquet(checkpoint).select(pl.col("remove").struct.field("path")).drop_nulls()
     assert removed.height == 4

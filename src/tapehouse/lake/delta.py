@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tapehouse.catalog import EMBEDDED, TABLES, Table
 from tapehouse.errors import LakeError
-from tapehouse.lake.bucket import Bucket, client_options, delta_options, is_bucket
+from tapehouse.lake.bucket import client_options, delta_options, is_bucket
 from tapehouse.lake.encoding import pruning_columns, writer_properties
 from tapehouse.lake.place import Folder, Place
 from tapehouse.lake.refusals import explained
@@ -52,7 +52,7 @@ class DeltaLake:
         self.storage_options = dict(storage_options or {})
         self.time_travel_days = time_travel_days
         self.writer = writer
-        self.place: Place = Folder(self.root) if self.is_local else Bucket(self.root, self.storage_options)
+        self.place = _place(self.root, self.storage_options)
         self._tables = {name: _OpenTable(self, table) for name, table in TABLES.items()}
 
     @property
@@ -242,6 +242,14 @@ class _OpenTable:
     @property
     def _address(self) -> str:
         return self._lake.address(self.table.name)
+
+
+def _place(root: str, options: Mapping[str, str]) -> Place:
+    if not is_bucket(root):
+        return Folder(root)
+    from tapehouse.lake.objects import Bucket  # noqa: PLC0415  # only where a lake lies in a bucket
+
+    return Bucket(root, options)
 
 
 def _last_batch(delta: DeltaTable, writer: str) -> int:

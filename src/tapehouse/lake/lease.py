@@ -20,7 +20,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError as BucketError, Pre
 from obstore.store import S3Store
 
 from tapehouse.errors import LakeError
-from tapehouse.lake.bucket import objects
+from tapehouse.lake.objects import objects, refused_as_by_a_disk
 from tapehouse.lake.refusals import explained
 
 LEASE = "_tapehouse.lock"
@@ -68,7 +68,7 @@ def lease(root: str, options: Mapping[str, str], command: str, since: str) -> It
     """Hold the place of the bucket's only writer; LakeError that names the holder when it is taken."""
     store = objects(root, options)
     me = Holder(machine(), os.getpid(), born(os.getpid()), command, since, "")
-    with explained(f"take the writer's place of {root}"):
+    with explained(f"take the writer's place of {root}"), refused_as_by_a_disk():
         tag = _take(store, me, root)
     ended = threading.Event()
     renewing = threading.Thread(target=_renew, args=(store, me, tag, ended.wait), name="lease", daemon=True)

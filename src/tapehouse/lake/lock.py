@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tapehouse.errors import LakeError
 from tapehouse.lake.bucket import is_bucket
-from tapehouse.lake.lease import lease
 
 LOCK_FILE = "_tapehouse.lock"
 
@@ -24,6 +23,8 @@ def writing_lock(root: str, options: Mapping[str, str] | None = None) -> Iterato
     the lake) a holder on another machine that gives no sign of life for some seconds counts as dead.
     """
     if is_bucket(root):
+        from tapehouse.lake.lease import lease  # noqa: PLC0415  # only where a lake lies in a bucket
+
         with lease(root, options or {}, _command(), _now()):
             yield
         return

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import polars as pl
 from deltalake.exceptions import DeltaError
-from obstore.exceptions import BaseError as BucketError
 
 from tapehouse.errors import LakeError
 
@@ -32,7 +31,7 @@ def explained(doing: str) -> Iterator[None]:
     """Turn the storage's own errors into one a person can act on; `doing` names the work and the place."""
     try:
         yield
-    except (DeltaError, OSError, BucketError) as error:
+    except (DeltaError, OSError) as error:
         raise refusal(doing, error) from error
 
 

@@ -20,12 +20,6 @@ _SHORTEST_RETENTION = timedelta(hours=1)
 """No file younger is ever removed: it may belong to a write or a read under way."""
 
 
-def checkpoint(lake: DeltaLake, table: str) -> None:
-    """Write the table's state at its newest version, so that opening it reads one file."""
-    with lake.writing(table) as delta, explained(f"checkpoint {lake.address(table)}"):
-        delta.create_checkpoint()
-
-
 def thin_log(lake: DeltaLake, table: str, now: datetime) -> int:
     """Remove log entries older than the newest LOG_ENTRIES, but for one checkpointed version an hour; how many."""
     with explained(f"thin the log of {lake.address(table)}"):

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import feedparser  # type: ignore[import-untyped]  # no stubs
 import msgspec
 
 from tapehouse.market.context import Observation
@@ -112,6 +111,8 @@ def _parse(body: bytes, content_type: str) -> dict[str, Any]:
         return {"bozo": True}
     # feedparser looks for the declaration on the whole first line, in cubic time: the line has to end with it.
     text = _EMPTY.sub(b"", prolog + end + b"\n" + rest + text[LONGEST_PROLOG:] if prolog.startswith(b"<?") else text)
+    import feedparser  # type: ignore[import-untyped]  # noqa: PLC0415  # no stubs; imported with the first feed
+
     headers = {"content-type": f"application/xml; charset={charset}" if charset else "application/xml"}
     try:
         parsed = feedparser.parse(

@@ -10,7 +10,6 @@ import uvloop
 from pydantic import SecretStr
 
 from tapehouse.api.main import create_app, serve
-from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.market.windows import DAY, MINUTE
@@ -18,7 +17,15 @@ from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.producers.polling import Clock
-from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.process import (
+    announce,
+    first_error,
+    keep_memory_together,
+    leave_within,
+    let_go_of_the_start,
+    say,
+    when_told_to_stop,
+)
 from tapehouse.profiles.sources import coins_with_history, polled_sources
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
@@ -95,6 +102,7 @@ async def _up(settings: Settings, *, demo: bool) -> None:
     async with _demo(settings) if demo else contextlib.nullcontext(settings) as chosen:
         with writing(chosen):
             parts = await asyncio.to_thread(lambda: embedded(chosen, open_lake(chosen)))
+            let_go_of_the_start()
             running = asyncio.create_task(run(parts))
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             running.cancel()
@@ -110,6 +118,8 @@ async def _up(settings: Settings, *, demo: bool) -> None:
 @contextlib.asynccontextmanager
 async def _demo(settings: Settings) -> AsyncIterator[Settings]:
     """Give settings under which everything comes from the exchange in the box and goes to a lake of its own."""
+    from tapehouse.exchange.main import ExchangeOptions, running_exchange  # noqa: PLC0415  # for the demo alone
+
     shutil.rmtree(DEMO, ignore_errors=True)
     options = ExchangeOptions(symbols=_named(settings), rate=DEMO_RATE)
     async with running_exchange(options) as exchange:
