@@ -21,12 +21,14 @@ endif
 
 CORE := .venv/.core-installed
 CLUSTER := .venv/.cluster-installed
+WAREHOUSE := .venv/.warehouse-installed
 DEV := .venv/.dev-installed
-# The development environment holds that of the cluster, which holds the core: what is there is used as it is.
-RUNTIME := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(CORE))
+# The development environment holds all others, each of which holds the core: what is there is used as it is.
+RUNTIME := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(wildcard $(WAREHOUSE)),$(CORE))
 WITH_CLUSTER := $(or $(wildcard $(DEV)),$(CLUSTER))
+WITH_WAREHOUSE := $(or $(wildcard $(DEV)),$(WAREHOUSE))
 
-.PHONY: help setup setup-cluster setup-dev up demo cluster-up cluster-down test test-quick check format bench docs lock \
+.PHONY: help setup setup-cluster setup-warehouse setup-dev up demo cluster-up cluster-down test test-quick check format bench docs lock \
 	pin-jars chromium clean
 
 help: ## list what can be done
@@ -38,6 +40,9 @@ setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
 setup-cluster: $(WITH_CLUSTER) ## install what the cluster profile needs as well: Kafka, Spark, an object store
 	@$(BIN)/python deploy/local/parts.py fetch data/cluster
 	@echo "Ready: make cluster-up"
+
+setup-warehouse: $(WITH_WAREHOUSE) ## install what the warehouse needs as well: dbt and DuckDB
+	@echo "Ready: $(BIN)/tapehouse warehouse build"
 
 setup-dev: $(DEV) ## install what working on it needs as well
 	@echo "Ready: make test, make check"
@@ -78,14 +83,15 @@ docs: $(DEV) ## write the generated pages: docs/reference and .env.example
 	$(BIN)/python docs/generate.py
 
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --quiet --custom-compile-command "make lock" $(LOCK_ARGS)
+	--no-emit-find-links -c requirements/limits.in --override requirements/overrides.in --quiet --custom-compile-command "make lock" $(LOCK_ARGS)
 
 lock: $(DEV) ## resolve the requirements anew (LOCK_ARGS=--upgrade takes newer versions)
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in -c requirements/bootstrap.lock -o requirements/core.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster -c requirements/core.lock -o requirements/cluster.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra warehouse -c requirements/cluster.lock -o requirements/warehouse.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group local -c requirements/cluster.lock -o requirements/local.lock
-	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group dev -c requirements/cluster.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --extra warehouse --group dev -c requirements/cluster.lock -c requirements/warehouse.lock -o requirements/dev.lock
 
 pin-jars: $(DEV) ## write the hashes of the jars anew, after a change in deploy/local/jars
 	$(BIN)/python deploy/local/parts.py pin
@@ -115,19 +121,23 @@ chromium:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-# $(call install,lock): make .venv hold exactly the lock, then the project itself from this folder.
+# $(call install,locks): make .venv hold exactly what the locks name, then the project itself from this folder.
 define install
-	@echo "==> Installing $$(grep -c '^[a-z].*==' $(1)) packages ($(1)), each checked against its hash"
+	@echo "==> Installing $$(cat $(1) | grep '^[a-z].*==' | sort -u | wc -l) packages ($(1)), each checked against its hash"
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes $(1)
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 endef
 
 $(CORE): requirements/core.lock pyproject.toml .venv/bin/uv
 	$(call install,$<)
-	@rm -f $(CLUSTER) $(DEV) && touch $@
+	@rm -f $(CLUSTER) $(WAREHOUSE) $(DEV) && touch $@
 
 $(CLUSTER): requirements/local.lock pyproject.toml .venv/bin/uv
-	$(call install,$<)
+	$(call install,$< $(if $(wildcard $(WAREHOUSE)),requirements/warehouse.lock))
+	@rm -f $(DEV) && touch $@
+
+$(WAREHOUSE): requirements/warehouse.lock pyproject.toml .venv/bin/uv
+	$(call install,$< $(if $(wildcard $(CLUSTER)),requirements/local.lock))
 	@rm -f $(DEV) && touch $@
 
 $(DEV): requirements/dev.lock pyproject.toml .venv/bin/uv

@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-HEAVY = {"pyspark", "confluent_kafka", "great_expectations", "dbt", "polars", "fastapi", "deltalake", "pydantic"}
+HEAVY = {
+    "pyspark",
+    "confluent_kafka",
+    "great_expectations",
+    "dbt",
+    "duckdb",
+    "polars",
+    "fastapi",
+    "deltalake",
+    "pydantic",
+}
 
 
 def modules_loaded_by(statement: str) -> set[str]:
@@ -24,7 +34,7 @@ def test_the_package_and_its_command_line_load_nothing_heavy(statement):
 def test_the_composition_root_loads_no_engine_of_the_cluster():
     loaded = modules_loaded_by("import tapehouse.profiles.embedded, tapehouse.profiles.history")
     assert "polars" in loaded
-    assert not loaded & {"pyspark", "confluent_kafka", "great_expectations", "dbt"}
+    assert not loaded & {"pyspark", "confluent_kafka", "great_expectations", "dbt", "duckdb"}
 
 
 def test_a_platform_without_feeds_in_a_folder_loads_nothing_that_news_or_a_bucket_or_the_demo_needs(tmp_path):

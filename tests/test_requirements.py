@@ -15,6 +15,7 @@ DIRECT = PROJECT["project"]["dependencies"]
 FOR_DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
 BUILD = PROJECT["build-system"]["requires"]
 FOR_A_CLUSTER = DIRECT + BUILD + PROJECT["project"]["optional-dependencies"]["cluster"]
+FOR_THE_WAREHOUSE = DIRECT + BUILD + PROJECT["project"]["optional-dependencies"]["warehouse"]
 
 
 def pins(lock):
@@ -28,8 +29,9 @@ def pins(lock):
         ("bootstrap.lock", BUILD),
         ("core.lock", DIRECT + BUILD),
         ("cluster.lock", FOR_A_CLUSTER),
+        ("warehouse.lock", FOR_THE_WAREHOUSE),
         ("local.lock", FOR_A_CLUSTER + PROJECT["dependency-groups"]["local"]),
-        ("dev.lock", FOR_A_CLUSTER + FOR_DEVELOPMENT),
+        ("dev.lock", FOR_A_CLUSTER + FOR_THE_WAREHOUSE + FOR_DEVELOPMENT),
     ],
 )
 def test_every_requirement_is_pinned_at_a_version_it_allows(lock, asked):
@@ -43,9 +45,10 @@ def test_every_requirement_is_pinned_at_a_version_it_allows(lock, asked):
         assert any(requirement.specifier.contains(version, prereleases=True) for version in versions), requirement
 
 
-@pytest.mark.parametrize("lock", ["core.lock", "cluster.lock", "local.lock"])
+@pytest.mark.parametrize("lock", ["core.lock", "cluster.lock", "warehouse.lock", "local.lock"])
 def test_the_development_lock_has_the_versions_people_run(lock):
-    assert {str(pin) for pin in pins(lock)} <= {str(pin) for pin in pins("dev.lock")}
+    versions, ours = ({(pin.name, str(pin.specifier)) for pin in pins(name)} for name in (lock, "dev.lock"))
+    assert versions <= ours
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

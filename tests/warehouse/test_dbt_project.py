@@ -1,0 +1,72 @@
+"""The dbt project as a user of dbt runs it: over a real lake, over none, and beside the catalog of the platform."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from tapehouse.catalog import TABLES
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).parents[2] / "dbt"
+DUCKDB_TYPES = {
+    pl.String: "varchar",
+    pl.Int64: "bigint",
+    pl.Float64: "double",
+    pl.Binary: "blob",
+    pl.Date: "date",
+    pl.Datetime: "timestamptz",
+}
+
+
+def duckdb_type(kind) -> str:
+    return f"decimal({kind.precision}, {kind.scale})" if isinstance(kind, pl.Decimal) else DUCKDB_TYPES[type(kind)]
+
+
+def test_the_sources_are_the_tables_of_the_catalog_column_by_column():
+    told = yaml.safe_load((PROJECT / "models/staging/_sources.yml").read_text())
+    sources = {
+        f"{layer['name']}/{table['name']}": {column["name"]: column["data_type"] for column in table["columns"]}
+        for layer in told["sources"]
+        for table in layer["tables"]
+    }
+    stored = {
+        name: {column: duckdb_type(kind) for column, kind in table.schema.items()}
+        for name, table in TABLES.items()
+        if name in sources
+    }
+    assert {name: sources[name] for name in stored} == stored
+    assert {name for name in TABLES if not name.startswith("gold/")} <= sources.keys()
+
+
+def test_run_test_and_docs_work_by_dbt_alone_over_a_real_lake(dbt, read):
+    dbt("run")
+    told = dbt("test")
+    assert "ERROR=0" in told
+    assert "WARN=0" in told
+    assert read(dbt.file, "select count(*) as rows from marts.agg_symbol_hour").item() > 50
+    dbt("docs", "generate", "--static")
+    assert b"One row per venue, symbol and hour" in (dbt.target / "static_index.html").read_bytes()
+
+
+def test_every_model_states_its_grain_and_describes_its_columns(dbt):
+    if not (dbt.target / "manifest.json").exists():
+        dbt("parse")
+    manifest = json.loads((dbt.target / "manifest.json").read_text())
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    assert [model["name"] for model in models if not model["description"].startswith("One row per ")] == []
+    marts = [model for model in models if model["schema"] == "marts"]
+    assert len(marts) == 11
+    assert [model["name"] for model in marts if not model["contract"]["enforced"]] == []
+    bare = [f"{m['name']}.{c['name']}" for m in marts for c in m["columns"].values() if not c["description"]]
+    assert bare == []
+
+
+def test_where_there_is_no_lake_every_model_is_built_empty(make_dbt, tmp_path, read):
+    dbt = make_dbt(tmp_path, str(tmp_path / "nothing"))
+    assert "ERROR=0" in dbt("build")
+    assert read(dbt.file, "select count(*) as rows from marts.fct_candle_1m").item() == 0
+    assert read(dbt.file, "select count(*) as rows from marts.dim_date").item() > 10_000
