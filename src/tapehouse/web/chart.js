@@ -8,7 +8,7 @@ const OLDER_WITHIN = 30; // fetch history when this few candles are left of the 
 const SHOWN_FIRST = 120;
 
 export class Chart {
-  /** `on.hover(row, stories, atRight)` gets the candle under the pointer or null, and the stories of its time; `on.older()` asks for history. */
+  /** `on.hover(time, row, stories, atRight)` gets the candle under the pointer or nulls, and the stories of its time; `on.older()` asks for history. */
   constructor(container, on) {
     this.container = container;
     this.on = on;
@@ -71,6 +71,11 @@ export class Chart {
     rows.forEach((row) => this.#keep(row));
     this.times = [...this.rows.keys()].sort((left, right) => left - right);
     this.#redraw();
+  }
+
+  /** Whether a row changes what lies before the newest candle. */
+  isOlder(row) {
+    return this.times.length > 0 && seconds(row.opened_at) < this.times.at(-1);
   }
 
   /** Take one changed candle; cheap when it is the newest. */
@@ -164,7 +169,7 @@ export class Chart {
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const { soft, grid, line, faint, raised } = this.colours;
     this.chart.applyOptions({
-      layout: { background: { color: "transparent" }, textColor: soft, fontSize: 11, fontFamily: style.getPropertyValue("--sans") },
+      layout: { panes: { separatorColor: line, separatorHoverColor: faint }, background: { color: "transparent" }, textColor: soft, fontSize: 11, fontFamily: style.getPropertyValue("--sans") },
       grid: { vertLines: { color: grid }, horzLines: { color: grid } },
       rightPriceScale: { borderColor: line, scaleMargins: { top: 0.08, bottom: 0.2 } },
       timeScale: { borderColor: line, timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 1 },
@@ -184,7 +189,7 @@ export class Chart {
     this.shown = time;
     const x = time === null ? 0 : this.chart.timeScale().timeToCoordinate(time);
     const stories = time === null ? [] : this.#storiesByCandle().get(time) ?? [];
-    this.on.hover(time === null ? null : this.rows.get(time), stories, x < this.container.clientWidth / 2);
+    this.on.hover(time, time === null ? null : this.rows.get(time), stories, x < this.container.clientWidth / 2);
   }
 
   #walk(event) {

@@ -2,13 +2,19 @@
 
 import { showCandle } from "./candle.js";
 import { Chart } from "./chart.js";
+import { Chooser } from "./chooser.js";
+import { Correlations } from "./correlations.js";
 import { Coverage } from "./coverage.js";
-import { alarm, showHealth } from "./health.js";
+import { showHealth } from "./health.js";
+import { Hours } from "./hours.js";
+import { showLegend } from "./legend.js";
+import { Link } from "./link.js";
 import { Live } from "./live.js";
 import { Market } from "./market.js";
 import { Mood } from "./mood.js";
 import { News } from "./news.js";
 import { changeBetween, grouped, padded, parseExact } from "./numbers.js";
+import { Overlays } from "./overlays.js";
 import { Symbols } from "./symbols.js";
 import { Tape } from "./tape.js";
 
@@ -19,12 +25,16 @@ const chosen = { symbol: localStorage.getItem("symbol"), interval: localStorage.
 const prices = new Map();
 let health = null;
 let healthAt = 0;
-let link = { state: "waiting", detail: "" };
+let pointed = null;
 let fetchingOlder = false;
 let oldestReached = false;
 
 const tape = new Tape(at("tape"), at("rate"));
-const chart = new Chart(at("chart"), { hover: (row, stories, atRight) => showCandle(at("candle"), row, stories, atRight), older: fetchOlder });
+const link = new Link(at("link"), at("alarm"));
+const chart = new Chart(at("chart"), { hover: showPointed, older: fetchOlder });
+const overlays = new Overlays(chart.chart, showOverlays);
+const hours = new Hours({ table: at("hours"), note: at("hours-note"), choice: at("hours-choice") });
+const correlations = new Correlations({ table: at("correlations"), note: at("correlations-note"), choice: at("correlations-choice") });
 const news = new News({ list: at("news"), note: at("news-note"), only: at("news-only") }, (stories) => chart.tell(stories));
 const mood = new Mood({ gauge: at("gauge"), line: at("mood-line"), value: at("mood-value"), word: at("mood-word"), since: at("mood-day") });
 const market = new Market(at("figures"));
@@ -36,7 +46,7 @@ const receivers = {
   hello: greet,
   snapshot: takeSnapshot,
   catch_up: catchUp,
-  candles: (message) => ofChosen(message) && message.interval === chosen.interval && message.candles.forEach((row) => chart.update(row)),
+  candles: (message) => ofChosen(message) && message.interval === chosen.interval && message.candles.forEach(showRow),
   trades: (message) => ofChosen(message) && tape.add(message.trades, message.skipped),
   prices: (message) => message.prices.forEach(showPrice),
   health: takeHealth,
@@ -79,6 +89,8 @@ function subscribe() {
   live.subscribe({ symbols: [chosen.symbol], interval: chosen.interval, channels: ["candles", "trades", "prices", "health", "market", "sentiment", "news"] });
   news.choose(chosen.symbol);
   market.choose(chosen.symbol);
+  hours.choose(chosen.symbol);
+  correlations.choose(chosen.symbol, symbols.names);
   showState();
 }
 
@@ -86,14 +98,31 @@ function takeSnapshot(message) {
   if (message.interval !== chosen.interval || !(chosen.symbol in message.candles)) return;
   oldestReached = false;
   chart.replace(message.candles[chosen.symbol]);
+  overlays.show(chosen.symbol, chosen.interval, chart.times.length);
   tape.clear();
   tape.add(message.trades[chosen.symbol] ?? [], 0, false);
   at("chart-note").hidden = chart.newest !== null;
 }
 
 function catchUp(message) {
-  for (const row of message.candles[chosen.symbol] ?? []) chart.update(row);
+  for (const row of message.candles[chosen.symbol] ?? []) showRow(row);
   tape.add(message.trades[chosen.symbol] ?? []);
+}
+
+function showRow(row) {
+  overlays.touch(chart.isOlder(row));
+  chart.update(row);
+}
+
+/** Tell of the candle under the pointer, and what the indicators are there. */
+function showPointed(time, row, stories, atRight) {
+  pointed = time;
+  showCandle(at("candle"), row, stories, atRight);
+  showOverlays();
+}
+
+function showOverlays() {
+  showLegend(at("overlays"), overlays.at(pointed), chart.places);
 }
 
 async function fetchOlder() {
@@ -107,7 +136,9 @@ async function fetchOlder() {
     const { candles } = parseExact(await answer.text());
     if (symbol !== chosen.symbol || interval !== chosen.interval) return;
     oldestReached = candles.length === 0;
-    if (candles.length) chart.merge(candles);
+    if (!candles.length) return;
+    chart.merge(candles);
+    overlays.show(symbol, interval, chart.times.length);
   } catch (error) {
     oldestReached = true;
     console.error("older candles could not be read:", error);
@@ -138,36 +169,12 @@ function takeHealth(message) {
 }
 
 function showLink(state, detail) {
-  if (link.state === state && link.detail === detail) return;
-  link = { state, detail };
-  showState();
+  if (link.take(state, detail)) showState();
 }
-
-const LINK_TEXTS = { waiting: "Connecting", live: "Live", silent: "Server silent", lost: "Connection lost" };
 
 function showState() {
-  const lost = link.state === "lost" || link.state === "silent";
-  const cut = health && alarm(health);
-  at("link").dataset.state = lost || cut ? "lost" : link.state;
-  at("link").textContent = !lost && cut ? cut.head : LINK_TEXTS[link.state];
-  showAlarm(lost ? serverLost() : cut);
-  if (health) showHealth(health, chosen.symbol, (performance.now() - healthAt) / 1000, lost);
-}
-
-function serverLost() {
-  const why = link.detail ? ` (${link.detail})` : "";
-  return { level: "bad", head: "CONNECTION LOST", text: `This page cannot hear the Tapehouse server${why}. What is shown is old. Reconnecting; the page catches up by itself.` };
-}
-
-function showAlarm(alarming) {
-  const banner = at("alarm");
-  banner.hidden = !alarming;
-  if (!alarming || banner.dataset.said === alarming.head + alarming.text) return;
-  banner.dataset.said = alarming.head + alarming.text;
-  banner.dataset.level = alarming.level;
-  const head = document.createElement("strong");
-  head.textContent = alarming.head;
-  banner.replaceChildren(head, alarming.text);
+  link.show(health);
+  if (health) showHealth(health, chosen.symbol, (performance.now() - healthAt) / 1000, link.lost);
 }
 
 function showIntervals(intervals) {
@@ -185,6 +192,9 @@ function showIntervals(intervals) {
 function check(button, checked) {
   button.ariaPressed = String(checked);
 }
+
+new Chooser(at("chooser"), (indicators) => overlays.choose(indicators));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => overlays.paint());
 
 setInterval(() => {
   tape.showRate();
