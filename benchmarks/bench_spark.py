@@ -98,7 +98,7 @@ def _ours(session: SparkSession, settings: Settings) -> StreamingQuery:
     lake = DeltaLake(settings.lake)
     lake.create()
     recovered = recover(lake, SYMBOLS)
-    engine = SparkEngine(lake, recovered, bronze=lake.address(TRADES), now=lambda: time.time_ns() // 1000)
+    engine = SparkEngine(lake, recovered, now=lambda: time.time_ns() // 1000)
     query = start_query(session, settings, engine.take)
     engine.application.set_result(f"stream-{query.id}")
     return query

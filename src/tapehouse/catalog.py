@@ -30,8 +30,8 @@ DISCREPANCIES = "silver/discrepancies"
 SIGNALS = "gold/signals"
 
 
-EMBEDDED, STREAM, SPARK = "embedded", "stream", "spark"
-"""The writers: the platform in one process, `tapehouse stream` beside Spark (both by delta-rs), and Spark itself."""
+EMBEDDED, STREAM = "embedded", "stream"
+"""The writers: the platform in one process, and `tapehouse stream`, the driver of Spark."""
 
 Profile = Literal["embedded", "cluster"]
 
@@ -40,8 +40,8 @@ Profile = Literal["embedded", "cluster"]
 class Table:
     """A Delta table of the platform; `sort_by` is the order rows are compacted into.
 
-    Law: in each profile one engine writes a table, and its upkeep is that engine's. In a bucket two engines that write
-    one table lose each other's commits. `cluster_writer` is the writer of the cluster profile.
+    Law: one engine, delta-rs, commits to every table, in each profile from one process, and upkeep is that process's.
+    In a bucket two engines that write one table lose each other's commits.
     """
 
     name: str
@@ -49,13 +49,12 @@ class Table:
     layer: Literal["bronze", "silver", "gold"]
     schema: Mapping[str, pl.DataType]
     sort_by: tuple[str, ...]
-    cluster_writer: str = STREAM
     partition_by: tuple[str, ...] = ("date",)
 
     @property
     def writers(self) -> Mapping[Profile, str]:
         """The one writer of each profile."""
-        return {"embedded": EMBEDDED, "cluster": self.cluster_writer}
+        return {"embedded": EMBEDDED, "cluster": STREAM}
 
 
 _TRADES = {
@@ -181,7 +180,6 @@ TABLES: Mapping[str, Table] = {
             "bronze",
             _TRADES,
             sort_by=("symbol", "first_trade_id"),
-            cluster_writer=SPARK,
         ),
         Table(
             KLINES,

@@ -8,6 +8,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -17,12 +18,13 @@ import structlog
 
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
+from tapehouse.market.ledger import Check
 from tapehouse.ports import Hole, Lake, Source
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.streaming.backfill import Past
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.repairs import RepairDesk
-from tapehouse.streaming.rows import to_time
+from tapehouse.streaming.rows import Row, to_time
 from tapehouse.streaming.verification import Oracle, look_into
 from tapehouse.tape.local import LocalTape
 
@@ -104,7 +106,7 @@ def follow(parts: Parts) -> Sequence[Coroutine[Any, Any, None]]:
     if parts.source is None:
         return ()
     repairs = RepairDesk(parts.holes, parts.source, parts.tape).run()
-    disputes = settle_disputes(parts, parts.source)
+    disputes = settle_disputes(parts.engine, parts.lake, parts.source, parts.now)
     return parts.source.run(parts.tape), repairs, disputes, fetch_past(parts, parts.source)
 
 
@@ -131,20 +133,31 @@ def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping:
         maintenance.run_once(to_time(now()))
 
 
-async def settle_disputes(parts: Parts, oracle: Oracle) -> None:
+class Disputed(Protocol):
+    """Who finds candles that differ from the exchange's, and stores what stays of the difference."""
+
+    @property
+    def disputes(self) -> deque[Check]:
+        """The candles that differ and wait to be looked into."""
+
+    def record(self, discrepancies: Sequence[Row]) -> None:
+        """Store differences that stayed; from any thread."""
+
+
+async def settle_disputes(books: Disputed, lake: Lake, oracle: Oracle, now: Callable[[], int]) -> None:
     """Look into each candle that differs from the exchange's, and record what stays."""
     while True:
         await asyncio.sleep(DISPUTES_EVERY)
-        found = len(parts.engine.disputes)
+        found = len(books.disputes)
         if found:
             await asyncio.sleep(COMMITTED_WITHIN)
         for _ in range(found):
-            check = parts.engine.disputes.popleft()
+            check = books.disputes.popleft()
             try:
-                parts.engine.record(await look_into(check, parts.lake, oracle, parts.now()))
+                books.record(await look_into(check, lake, oracle, now()))
             except TapehouseError as error:
                 log.warning("dispute_waits", symbol=check.symbol, why=str(error))
-                parts.engine.disputes.append(check)
+                books.disputes.append(check)
                 break
 
 

@@ -192,7 +192,7 @@ def test_partitions_are_folders_named_for_their_day(lake):
     assert sorted(folders) == ["date=2024-08-08", "date=2024-08-09"]
 
 
-@pytest.mark.parametrize(("table", "writer"), [(TRADES, "stream"), (TRADES, None), (CANDLES, None)])
+@pytest.mark.parametrize(("table", "writer"), [(TRADES, "spark"), (TRADES, None), (CANDLES, None)])
 def test_who_is_not_a_tables_writer_may_neither_append_nor_keep_it(lake, open_lake, table, writer):
     other = open_lake(writer=writer)
     with pytest.raises(LakeError, match=f"{table} is written by .* a table has one writer"):

@@ -126,11 +126,15 @@ def check_archived(served, tables, microseconds_per_unit: int) -> None:
     assert rows == expected
 
 
-@pytest.mark.parametrize(("day", "unit"), [("2024-08-09", 1000), ("2026-03-01", 1)], ids=["in ms", "in us"])
-def test_the_past_comes_from_archives_and_over_rest_and_can_be_proved(past, command, audit, tables, day, unit):
+@pytest.mark.parametrize(
+    ("day", "unit", "profile"),
+    [("2024-08-09", 1000, "embedded"), ("2026-03-01", 1, "cluster")],
+    ids=["in ms, embedded", "in us, cluster"],
+)
+def test_the_past_comes_from_archives_and_over_rest_and_can_be_proved(past, command, audit, tables, day, unit, profile):
     begun = datetime.fromisoformat(f"{day}T00:00Z") - timedelta(hours=1)
     served = past((begun + timedelta(hours=30)).isoformat())
-    run = command(served)
+    run = command(served, TAPEHOUSE_PROFILE=profile)
     within = span(begun.isoformat(), (begun + timedelta(hours=29)).isoformat())
     run("backfill", "btcusdt", *within)
 

@@ -60,15 +60,15 @@ def test_compaction_changes_no_row_and_disturbs_no_reader(lake, make_trades):
     assert rows(lake).height == before.height + 20
 
 
-@pytest.mark.parametrize("dies_before", ["_moved", "AddAction"])
+@pytest.mark.parametrize("dies_before", ["_taken_in", "AddAction"])
 def test_a_compaction_killed_anywhere_changes_no_row(lake, make_trades, dies_before):
     fill(lake, make_trades, 3)
     before = rows(lake)
     program = f"""
 import os
-from tapehouse.lake import compaction
+from tapehouse.lake import compaction, loose_files
 from tapehouse.lake.delta import DeltaLake
-compaction.{dies_before} = lambda *args, **kwargs: os.kill(os.getpid(), 9)
+loose_files.{dies_before} = lambda *args, **kwargs: os.kill(os.getpid(), 9)
 lake = DeltaLake({lake.root!r}, storage_options={lake.storage_options!r})
 with lake.writing({TRADES!r}) as delta:
     files = compaction.data_files(delta)
@@ -82,8 +82,8 @@ compaction.compact(lake, {TRADES!r}, compaction.Merge(files, final=True))
 
 def test_a_run_of_upkeep_keeps_the_tables_of_this_process_and_no_other(lake, make_trades):
     fill(lake, make_trades, FAN_IN)
-    stream = DeltaLake(lake.root, storage_options=lake.storage_options, writer="stream")
-    assert Maintenance(stream).run_once(DAY).merges == 0
+    other = DeltaLake(lake.root, storage_options=lake.storage_options, writer="other")
+    assert Maintenance(other).run_once(DAY).merges == 0
     assert len(lake.files(TRADES)) == FAN_IN
     assert Maintenance(lake).run_once(DAY).merges == 1
     assert len(lake.files(TRADES)) == 1

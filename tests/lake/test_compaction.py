@@ -70,17 +70,26 @@ def test_versions_from_before_stay_readable(lake, make_trades):
     assert in_order(before).equals(in_order(travelled))
 
 
-@pytest.mark.parametrize("dies_before", ["write_deltalake", "_moved", "swap", "AddAction", "RemoveAction"])
+@pytest.mark.parametrize(
+    "dies_before",
+    [
+        "loose_files.write_deltalake",
+        "loose_files._taken_in",
+        "compaction.swap",
+        "loose_files.AddAction",
+        "compaction.RemoveAction",
+    ],
+)
 def test_a_compaction_killed_anywhere_changes_no_row(lake, root, make_trades, dies_before):
     fill(lake, make_trades)
     before = in_order(lake.scan(TRADES).collect())
     program = f"""
 import os, signal
-from tapehouse.lake import compaction
+from tapehouse.lake import compaction, loose_files
 from tapehouse.lake.delta import DeltaLake
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
-compaction.{dies_before} = die
+{dies_before} = die
 lake = DeltaLake({root!r})
 with lake.writing({TRADES!r}) as delta:
     files = compaction.data_files(delta)

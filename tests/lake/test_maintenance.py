@@ -74,7 +74,7 @@ def test_finished_days_are_merged_one_a_run(lake, make_trades):
 
 
 def test_what_a_killed_compaction_left_is_cleared_at_the_start(lake):
-    left = Path(lake.root) / "_compacting" / "bronze"
+    left = Path(lake.root) / "_scratch" / "bronze"
     left.mkdir(parents=True)
     Maintenance(lake)
     assert not left.parent.exists()

@@ -1,12 +1,9 @@
 """How a lake is opened: the bucket as the settings tell it, and who may write in which profile."""
 
-from datetime import UTC, datetime
-
 import pytest
 
-from tapehouse.catalog import STREAM, TABLES, TRADES
-from tapehouse.errors import ConfigError, LakeError
-from tapehouse.profiles.history import run_backfill
+from tapehouse.catalog import EMBEDDED, STREAM, TABLES, TRADES
+from tapehouse.errors import LakeError
 from tapehouse.profiles.storage import open_lake, open_lake_to_read, storage_options
 from tapehouse.settings import Settings
 
@@ -43,10 +40,11 @@ def test_an_address_of_ones_own_has_the_bucket_in_the_path_unless_told_otherwise
     assert other["aws_virtual_hosted_style_request"] == "true"
 
 
-def test_in_the_cluster_profile_all_but_the_trades_is_written_beside_spark(settings):
-    lake = open_lake(settings(TAPEHOUSE_PROFILE="cluster"))
-    assert lake.writer == STREAM
-    assert [name for name in TABLES if not lake.may_write(name)] == [TRADES]
+@pytest.mark.parametrize(("profile", "writer"), [("embedded", EMBEDDED), ("cluster", STREAM)])
+def test_the_one_writer_of_a_profile_keeps_every_table(settings, profile, writer):
+    lake = open_lake(settings(TAPEHOUSE_PROFILE=profile))
+    assert lake.writer == writer
+    assert all(lake.may_write(name) for name in TABLES)
 
 
 def test_a_lake_opened_to_be_read_is_written_by_nobody(settings, tmp_path):
@@ -55,9 +53,3 @@ def test_a_lake_opened_to_be_read_is_written_by_nobody(settings, tmp_path):
     with pytest.raises(LakeError, match="one writer"):
         lake.append(TRADES, lake.scan(TRADES).collect(), writer="engine", batch=0)
     assert not (tmp_path / "lake").exists()
-
-
-def test_a_back_fill_in_the_cluster_profile_is_refused_with_the_way_to_do_it(settings):
-    day = datetime(2024, 8, 8, tzinfo=UTC)
-    with pytest.raises(ConfigError, match="TAPEHOUSE_PROFILE=embedded"):
-        run_backfill(settings(TAPEHOUSE_PROFILE="cluster"), ["BTCUSDT"], day, day.replace(day=9))

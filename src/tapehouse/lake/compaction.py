@@ -4,22 +4,20 @@ Law: a compaction changes no row. The sorted file is written aside, moved into i
 sources in one commit without data change; killed at any point, the table is what it was before or after.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake import DeltaTable
+from deltalake.transaction import RemoveAction
 
 from tapehouse.catalog import TABLES, Table
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import DeltaLake
-from tapehouse.lake.encoding import pruning_columns, writer_properties
+from tapehouse.lake.loose_files import write_files
 from tapehouse.lake.refusals import explained, reads_explained
 
 FULL_ROWS = 131_072
@@ -92,7 +90,8 @@ def compact(lake: DeltaLake, table_name: str, merge: Merge) -> None:
 def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, merge: Merge, *, rows_change: bool) -> None:
     """Put one sorted file a day of these rows in the place of the merged files, in one commit."""
     lake.check_writer(table.name)
-    added = _write_aside(lake, table, rows, rows_change=rows_change, final=merge.final)
+    files = write_files(lake.place, table, rows, "final" if merge.final else "merged", _FINAL if merge.final else "")
+    added = [file.added(rows_change=rows_change) for file in files]
     for file in merge.files:
         lake.place.begin_to_age(f"{table.name}/{unquote(file.path)}")
     replaced_at = int(time.time() * 1000)
@@ -106,7 +105,7 @@ def swap(lake: DeltaLake, table: Table, rows: pl.DataFrame, merge: Merge, *, row
 
 def read_sorted(lake: DeltaLake, table: Table, files: Sequence[DataFile]) -> pl.DataFrame:
     """Return the rows of some files of a table in its order."""
-    rows = lake.scan_files(table.name, [f"{lake.address(table.name)}/{unquote(file.path)}" for file in files])
+    rows = lake.scan_paths(table.name, [file.path for file in files])
     with reads_explained(lake.address(table.name)):
         return rows.collect().sort(table.sort_by, maintain_order=True)
 
@@ -135,38 +134,3 @@ def _packed(files: Sequence[DataFile], most: int) -> Iterator[list[DataFile]]:
 
 def _worthwhile(group: Sequence[DataFile]) -> bool:
     return len(group) > 1 and (len(group) == FAN_IN or sum(file.rows for file in group) >= FULL_ROWS // 2)
-
-
-def _write_aside(
-    lake: DeltaLake, table: Table, rows: pl.DataFrame, *, rows_change: bool, final: bool
-) -> list[AddAction]:
-    """Write a table of one commit beside the real one, and move its files (with their statistics) over."""
-    with lake.place.scratch(table.name) as scratch:
-        write_deltalake(
-            scratch,
-            rows,
-            partition_by=list(table.partition_by),
-            configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
-            writer_properties=writer_properties(table, "final" if final else "merged"),
-        )
-        log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
-        written = [action["add"] for action in map(json.loads, log) if "add" in action]
-        prefix = _FINAL if final else ""
-        return [_moved(lake, table.name, scratch, add, prefix, rows_change=rows_change) for add in written]
-
-
-def _moved(
-    lake: DeltaLake, table: str, scratch: Path, add: dict[str, object], prefix: str, *, rows_change: bool
-) -> AddAction:
-    written = str(add["path"])
-    partition, _, name = written.rpartition("/")
-    path = f"{partition}/{prefix}{name}"
-    lake.place.take_in(scratch / unquote(written), f"{table}/{unquote(path)}")
-    return AddAction(
-        path=path,
-        size=add["size"],  # type: ignore[arg-type]  # as the log has it
-        partition_values=add["partitionValues"],  # type: ignore[arg-type]  # as the log has them
-        modification_time=int(time.time() * 1000),
-        data_change=rows_change,
-        stats=str(add["stats"]),
-    )

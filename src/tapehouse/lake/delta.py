@@ -4,8 +4,9 @@ Law: a batch is one Delta commit that carries its writer and number, so that a r
 between any two lines cannot store it twice. One lock a table; the table stays open and is never read from scratch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from urllib.parse import unquote
@@ -19,7 +20,8 @@ from tapehouse.catalog import EMBEDDED, TABLES, Table
 from tapehouse.errors import LakeError
 from tapehouse.lake.bucket import client_options, delta_options, is_bucket
 from tapehouse.lake.encoding import pruning_columns, writer_properties
-from tapehouse.lake.place import Folder, Place
+from tapehouse.lake.loose_files import LooseFile, write_files
+from tapehouse.lake.place import open_place
 from tapehouse.lake.refusals import explained
 
 CHECKPOINT_EVERY = 20
@@ -27,6 +29,9 @@ CHECKPOINT_EVERY = 20
 
 TOMBSTONES_KEPT = "interval 1 hours"
 """How long checkpoints name removed files; the files themselves stay as long as time travel is promised (upkeep.py)."""
+
+_Write = Callable[[DeltaTable, CommitProperties], None]
+"""Commits to an open table with these properties."""
 
 _COMMIT_ATTEMPTS = 5
 _NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
@@ -52,7 +57,7 @@ class DeltaLake:
         self.storage_options = dict(storage_options or {})
         self.time_travel_days = time_travel_days
         self.writer = writer
-        self.place = _place(self.root, self.storage_options)
+        self.place = open_place(self.root, self.storage_options)
         self._tables = {name: _OpenTable(self, table) for name, table in TABLES.items()}
 
     @property
@@ -87,11 +92,16 @@ class DeltaLake:
         for table in self._tables.values():
             table.create()
 
-    def append(self, table: str, frame: pl.DataFrame, *, writer: str, batch: int) -> bool:
-        """Commit the rows as one transaction; False when this batch of this writer was there already."""
+    def append(
+        self, table: str, frame: pl.DataFrame, *, writer: str, batch: int, files: Sequence[LooseFile] = ()
+    ) -> bool:
+        """Commit the rows as one transaction; False when this batch of this writer was there already.
+
+        `files` are further rows of the batch, which lie in the table's place.
+        """
         opened = self._open(table)
         self.check_writer(table)
-        return opened.append(frame, writer, batch)
+        return opened.append(frame, files, writer, batch)
 
     def last_batch(self, table: str, writer: str) -> int:
         """Return the last batch number committed by this writer, -1 when there is none."""
@@ -115,6 +125,10 @@ class DeltaLake:
             glob=False,
             storage_options=None if self.is_local else client_options(self.storage_options),
         )
+
+    def scan_paths(self, table: str, paths: Iterable[str]) -> pl.LazyFrame:
+        """Return the rows of data files in a table's place by their paths in its log, whether it names them or not."""
+        return self.scan_files(table, [f"{self.address(table)}/{unquote(path)}" for path in paths])
 
     def files(self, table: str, *, dates: Sequence[str] | None = None) -> list[str]:
         """Return the addresses of the table's live files, of these days only when given."""
@@ -183,29 +197,47 @@ class _OpenTable:
             missing = self._lake.writer is None and self._delta is None and not self._exists()
             yield None if missing else self._refreshed()
 
-    def append(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
+    def append(self, frame: pl.DataFrame, files: Sequence[LooseFile], writer: str, batch: int) -> bool:
         _check_columns(self.table, frame.schema)
         with self._lock, explained(f"write to {self._address}"):
+            if files and frame.height:
+                files = [*files, *write_files(self._lake.place, self.table, frame, "live")]
+            write = partial(self._name, files) if files else partial(self._write, frame)
             for _ in range(_COMMIT_ATTEMPTS):
                 try:
-                    return self._commit(frame, writer, batch)
+                    return self._commit(write, writer, batch)
                 except CommitFailedError:  # another commit came first: look again and decide anew
                     self._refreshed()
-            return self._commit(frame, writer, batch)
+            return self._commit(write, writer, batch)
 
-    def _commit(self, frame: pl.DataFrame, writer: str, batch: int) -> bool:
-        delta = self._held()
-        if batch <= _last_batch(delta, writer):
-            return False
+    def _write(self, frame: pl.DataFrame, delta: DeltaTable, properties: CommitProperties) -> None:
         write_deltalake(
             delta,
             frame,
             mode="append",
             writer_properties=self._writer_properties,
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(writer, batch)], max_commit_retries=_COMMIT_ATTEMPTS
-            ),
+            commit_properties=properties,
             post_commithook_properties=_NO_CLEANUP,
+        )
+
+    def _name(self, files: Sequence[LooseFile], delta: DeltaTable, properties: CommitProperties) -> None:
+        delta.create_write_transaction(
+            [file.added() for file in files],
+            mode="append",
+            schema=delta.schema(),
+            partition_by=list(self.table.partition_by),
+            commit_properties=properties,
+            post_commithook_properties=_NO_CLEANUP,
+        )
+        delta.update_incremental()
+
+    def _commit(self, write: _Write, writer: str, batch: int) -> bool:
+        delta = self._held()
+        if batch <= _last_batch(delta, writer):
+            return False
+        write(
+            delta,
+            CommitProperties(app_transactions=[Transaction(writer, batch)], max_commit_retries=_COMMIT_ATTEMPTS),
         )
         if delta.version() >= self._opened_at + CHECKPOINT_EVERY:
             self._delta = None  # an open table remembers each commit apart and slows; one opened anew is compact
@@ -242,14 +274,6 @@ class _OpenTable:
     @property
     def _address(self) -> str:
         return self._lake.address(self.table.name)
-
-
-def _place(root: str, options: Mapping[str, str]) -> Place:
-    if not is_bucket(root):
-        return Folder(root)
-    from tapehouse.lake.objects import Bucket  # noqa: PLC0415  # only where a lake lies in a bucket
-
-    return Bucket(root, options)
 
 
 def _last_batch(delta: DeltaTable, writer: str) -> int:

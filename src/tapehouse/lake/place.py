@@ -2,14 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-_SCRATCH = "_compacting"
+from tapehouse.lake.bucket import is_bucket
+
+_SCRATCH = "_scratch"
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -47,6 +50,15 @@ class Place(Protocol):
         """Remove what a killed upkeep left."""
 
 
+def open_place(root: str, options: Mapping[str, str]) -> Place:
+    """Return where the lake under a root lies: a folder, or a bucket with its options (`aws_...`)."""
+    if not is_bucket(root):
+        return Folder(root)
+    from tapehouse.lake.objects import Bucket  # noqa: PLC0415  # only where a lake lies in a bucket
+
+    return Bucket(root, options)
+
+
 class Folder:
     """A folder of this machine."""
 
@@ -66,15 +78,15 @@ class Folder:
     @contextmanager
     def scratch(self, table: str) -> Iterator[Path]:
         """Give an empty folder beside the tables, so that taking in is renaming; it stays when the process dies."""
-        folder = self._root / _SCRATCH / table
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        yield folder
+        beside = self._root / _SCRATCH / table
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=beside) as folder:
+            yield Path(folder)
 
     def take_in(self, file: Path, path: str) -> None:
         """Move a file from the scratch folder where the tables are."""
         target = self._root / path
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         file.replace(target)
 
     def begin_to_age(self, path: str) -> None:
@@ -82,7 +94,7 @@ class Folder:
         os.utime(self._root / path)
 
     def clear_scratch(self) -> None:
-        """Remove what a killed compaction left beside the tables."""
+        """Remove what was being written beside the tables when its process was killed."""
         shutil.rmtree(self._root / _SCRATCH, ignore_errors=True)
 
 

@@ -37,11 +37,6 @@ def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, en
     Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
     """
     _check_order(start, end)
-    if settings.profile == "cluster":
-        raise ConfigError(
-            "In the profile cluster Spark alone writes bronze/trades. Stop `tapehouse stream`, back-fill with "
-            "TAPEHOUSE_PROFILE=embedded, and start it again: it goes on from what the lake holds."
-        )
     try:
         with writing(settings):
             uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))

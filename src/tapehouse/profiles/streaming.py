@@ -12,19 +12,20 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from tapehouse.api.main import serve
 from tapehouse.api.stream import create_app
-from tapehouse.catalog import TRADES
 from tapehouse.errors import StreamError, TapehouseError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.pipeline import Stage, maintain_forever
+from tapehouse.pipeline import Stage, maintain_forever, settle_disputes
 from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import first_error, leave_within, say, when_told_to_stop
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
+from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.spark import SparkEngine
 from tapehouse.streaming.spark_progress import Progress
-from tapehouse.streaming.spark_session import address, start_query, start_session
+from tapehouse.streaming.spark_session import start_query, start_session
 
 LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
@@ -57,9 +58,8 @@ async def _stream(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     stream = await asyncio.to_thread(Stream, settings)
-    maintaining = Stage(
-        "maintain", lambda stopping: maintain_forever(Maintenance(stream.lake), stream.clock.now, stopping)
-    )
+    maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
+    exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
     app = create_app(stream.report, settings)
     try:
         async with asyncio.TaskGroup() as group:
@@ -69,7 +69,11 @@ async def _run(settings: Settings) -> None:
                 maintaining.watch(),
             ):
                 group.create_task(work)
+            if exchange is not None:
+                group.create_task(settle_disputes(stream.books, stream.lake, exchange, stream.clock.now))
     finally:
+        if exchange is not None:
+            await exchange.close()
         await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(stream.stop))
 
 
@@ -79,12 +83,12 @@ class Stream:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.lake: DeltaLake = open_lake(settings)
+        self.maintenance = Maintenance(self.lake)
         recovered = recover(self.lake, settings.symbols)
         self.clock = ArrivalClock(recovered.known_at)
         self._engine = SparkEngine(
             self.lake,
             recovered,
-            bronze=address(self.lake.address(TRADES)),
             now=self.clock.now,
             keep_payload=settings.keep_payload,
         )
@@ -93,6 +97,11 @@ class Stream:
         self._session.streams.addListener(self._progress)
         self._query: StreamingQuery = start_query(self._session, settings, self._engine.take)
         self._engine.application.set_result(f"stream-{self._query.id}")
+
+    @property
+    def books(self) -> Bookkeeping:
+        """What the engine knows of candles that differ from the exchange's."""
+        return self._engine.books
 
     async def watch(self) -> None:
         """Return never; raise what ended the query."""

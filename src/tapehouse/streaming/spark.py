@@ -1,83 +1,80 @@
 """The Spark engine: micro-batches of the tape become bronze and silver by the decisions of the embedded engine (law 5).
 
-Spark decodes and reduces the many trades whose ids simply go on; what repeats, is missing, late or no trade at all goes
-through the same fold as in the embedded engine, on the driver. Bronze first: a batch that was cut short is replayed by
-Spark, and what of it is held already is dropped by its ids.
+Spark decodes and reduces the many trades whose ids simply go on, and writes their rows in files that the driver
+commits; what repeats, is missing, late or no trade at all goes through the fold of the embedded engine, on the driver.
+Bronze first: a batch that was cut short is replayed by Spark, and what of it is held already is dropped by its ids.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 import polars as pl
-import pyarrow as pa
-from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession, functions as sql
+from pyspark.sql import DataFrame
 
 from tapehouse import telemetry
-from tapehouse.catalog import PRICE, TABLES, TRADES, VENUE
+from tapehouse.catalog import TABLES, TRADES
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.loose_files import LooseFile
 from tapehouse.market.windows import SECOND, WATERMARK_DELAY, is_final, opened_at
-from tapehouse.ports import Batch, Lake
+from tapehouse.ports import Batch
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Unit, already_there, commit_rest_of_bronze, commit_silver
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.quantities import Quantities
-from tapehouse.streaming.recovery import Recovered, recall_days
-from tapehouse.streaming.rows import Row, bronze_trades
-from tapehouse.streaming.runs import take_run
-from tapehouse.streaming.spark_candles import Reduced, reduce_trades
-from tapehouse.streaming.spark_records import DECODED_DDL, batches_of, decode, received_to, records_of
+from tapehouse.streaming.recovery import MARGIN, Recovered, recall_days
+from tapehouse.streaming.rows import bronze_trades
+from tapehouse.streaming.runs import Run, take_run
+from tapehouse.streaming.spark_partitions import Aim, Partition, records_apart, take_partitions
+from tapehouse.streaming.spark_records import batches_of, received_to, records_of
 
 WRITER = "stream"
 """Under this name the driver writes silver."""
 FEW = 5_000
 """After a batch of so few records the next is taken to the driver whole: a second job would cost more than the fold."""
 COVERAGE_EVERY = 10 * SECOND
-COMMITS_SEARCHED = 100
-"""Commits among which the last batch is looked for at the start; those without a batch are of upkeep."""
 REST_TRADES = frozenset({"trades", "aggTrades", "archive"})
 
 
 class SparkEngine:
     """`take` is called by Spark with each micro-batch, in order; `error` is what ended it.
 
-    `bronze` is where bronze/trades lies in Spark's words. `now` gives microseconds UTC and never goes back.
+    `now` gives microseconds UTC and never goes back.
     """
 
     def __init__(
-        self, lake: Lake, recovered: Recovered, *, bronze: str, now: Callable[[], int], keep_payload: bool = True
+        self, lake: DeltaLake, recovered: Recovered, *, now: Callable[[], int], keep_payload: bool = True
     ) -> None:
         self.application: Future[str] = Future()
         """The name under which batches are committed to bronze; to be set once the query runs."""
         self.error: BaseException | None = None
         self._lake = lake
         self._ledgers = recovered.ledgers
-        self._bronze = bronze
         self._now = now
-        self._keep_payload = keep_payload
+        self._aim = Aim(lake.root, lake.storage_options, keep_payload)
         self._quantities = Quantities(self._read_quantities)
         self._fold = Fold(self._ledgers, self._quantities.between, self._recall, recovered.context)
         self.books = Bookkeeping(recovered, self._fold, now)
         self._silver = {
             name: lake.last_batch(name, WRITER) + 1 for name, table in TABLES.items() if table.layer != "bronze"
         }
-        self._received_to = recovered.covered_to
+        self._received_to = self._covered_to = recovered.covered_to
         self._covered_at = now()
-        self._rows_before = FEW + 1
+        self._records_before = FEW + 1
+        self._first: int | None = None
         self._taking = threading.Lock()
-        self._committed: int | None = None
 
     def take(self, records: DataFrame, number: int) -> None:
         """Take a micro-batch (Kafka's columns, with headers) to bronze and what follows from it to silver."""
         try:
             with self._taking, telemetry.fold_seconds.time():
                 self._quantities.forget()
-                if self._rows_before > FEW:
-                    self._take_many(records_of(records), number)
-                else:
-                    self._take_few(records_of(records), number)
+                self._first = number if self._first is None else self._first
+                take = self._take_many if self._records_before > FEW else self._take_few
+                take(records_of(records), number)
         except BaseException as error:
             self.error = error
             raise
@@ -90,54 +87,62 @@ class SparkEngine:
 
     def _take_few(self, records: DataFrame, number: int) -> None:
         collected = records.toArrow()
-        self._rows_before = len(collected)
+        self._records_before = len(collected)
         folded = self._fold_batches(batches_of(collected))
-        self._write(self._from_driver(records, folded), number, min(_received(folded), default=0))
         self._reach(received_to(collected))
-        self._commit(number)
+        self._commit(number, [], self._rows(folded), min(_received(folded), default=0))
 
     def _take_many(self, records: DataFrame, number: int) -> None:
-        decoded = records.mapInArrow(decode, DECODED_DDL).persist(StorageLevel.MEMORY_AND_DISK)
-        try:
-            reduced = reduce_trades(decoded)
-            collected = decoded.filter(sql.col("symbol").isNull()).toArrow()
-            self._rows_before = len(collected) + sum(each.rows for each in reduced)
-            batches = batches_of(collected)
-            told_apart = {batch.symbol for batch in batches if batch.shape in REST_TRADES}
-            whole, odd = self._take_runs(reduced, told_apart)
-            if odd:
-                collected = decoded.filter(sql.col("symbol").isNull() | sql.col("symbol").isin(odd)).toArrow()
-                batches = batches_of(collected)
-            folded = self._fold_batches(batches)
-            rows = self._from_driver(records, folded)
-            if whole:
-                of_runs = self._from_workers(decoded, odd)
-                rows = of_runs if rows is None else of_runs.union(rows)
-            times = [each.received_from for each in reduced if each.symbol not in odd]
-            self._write(rows, number, min([*times, *_received(folded)], default=0))
-            newest: dict[int, int] = {}
-            for each in reduced:
-                newest[each.partition] = max(newest.get(each.partition, 0), each.received_to)
-            self._reach(min(newest.values(), default=0))
-            self._commit(number)
-        finally:
-            decoded.unpersist()
+        partitions, rest = take_partitions(records, self._aim)
+        self._records_before = sum(part.records for part in partitions)
+        batches = batches_of(rest)
+        told_apart = {batch.symbol for batch in batches if batch.shape in REST_TRADES}
+        runs, odd = self._take_runs(partitions, told_apart)
+        folded = self._fold_batches(batches_of(records_apart(records, odd)) if odd else batches)
+        files, rows = self._without(partitions, odd)
+        self._reach(min((part.received_to for part in partitions if part.received_to is not None), default=0))
+        received_from = min([*(run.received_from for run in runs), *_received(folded)], default=0)
+        self._commit(number, files, pl.concat([*rows, self._rows(folded)]), received_from)
 
-    def _take_runs(self, reduced: list[Reduced], told_apart: set[str]) -> tuple[int, list[str]]:
-        """Take the symbols whose ids simply go on; return how many those are, and the others."""
-        folded, whole, odd = Folded(), 0, []
-        for each in reduced:
-            ledger = None if each.symbol in told_apart else self._ledgers.admit(each.symbol)
+    def _without(
+        self, partitions: Sequence[Partition], odd: Sequence[str]
+    ) -> tuple[list[LooseFile], list[pl.DataFrame]]:
+        """Return the workers' files without a trade of an odd symbol, and from the others the rows that are not odd."""
+        files, rows = [], []
+        for part in partitions:
+            if not any(run.symbol in odd for run in part.runs):
+                files += part.files
+            elif not all(run.symbol in odd for run in part.runs):
+                rows.append(
+                    self._lake.scan_paths(TRADES, [file.path for file in part.files])
+                    .filter(~pl.col("symbol").is_in(odd))
+                    .collect()
+                )
+        return files, rows
+
+    def _rows(self, folded: Folded) -> pl.DataFrame:
+        trades = Unit(parts=[folded]).trades()
+        if trades is None:
+            return pl.DataFrame(schema=TABLES[TRADES].schema)
+        return bronze_trades(trades, keep_payload=self._aim.keep_payload)
+
+    def _take_runs(self, partitions: list[Partition], told_apart: set[str]) -> tuple[list[Run], list[str]]:
+        """Take the symbols whose ids simply go on; return their runs, and the symbols of the others."""
+        folded, taken, odd = Folded(), [], []
+        runs = [run for part in partitions for run in part.runs]
+        told = Counter(run.symbol for run in runs)
+        for run in runs:
+            ledger = None if run.symbol in told_apart else self._ledgers.admit(run.symbol)
             horizon = ledger.horizon if ledger is not None else 0
-            if ledger is None or each.run is None or not take_run(self._fold, each.run, folded):
-                odd.append(each.symbol)
+            if ledger is None or told[run.symbol] > 1 or not take_run(self._fold, run, folded):
+                odd.append(run.symbol)
                 continue
-            whole += 1
-            for opened, candle in each.run.candles:
+            taken.append(run)
+            for opened, candle in run.candles:
                 if is_final(opened, "1m", horizon):
-                    telemetry.trades_late.labels(each.symbol).inc(candle.trades)
+                    telemetry.trades_late.labels(run.symbol).inc(candle.trades)
         self._follow(folded)
-        return whole, odd
+        return taken, odd
 
     def _fold_batches(self, batches: list[Batch]) -> Folded:
         horizons = {symbol: ledger.horizon for symbol, ledger in self._ledgers.items()}
@@ -157,78 +162,35 @@ class SparkEngine:
 
     # To the lake
 
-    def _from_driver(self, records: DataFrame, folded: Folded) -> DataFrame | None:
-        unit = Unit(parts=[folded])
-        trades = unit.trades()
-        if trades is None or trades.is_empty():
-            return None
-        rows = bronze_trades(trades, keep_payload=self._keep_payload)
-        table = pa.table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-        return records.sparkSession.createDataFrame(table)
-
-    def _from_workers(self, decoded: DataFrame, but: list[str]) -> DataFrame:
-        """Return rows of bronze/trades from the decoded trades of the symbols whose runs were taken."""
-        chosen = sql.col("symbol").isNotNull()
-        if but:
-            chosen &= ~sql.col("symbol").isin(but)
-        price = f"decimal({PRICE.precision},{PRICE.scale})"
-        columns = {
-            "venue": sql.lit(VENUE),
-            "symbol": sql.col("symbol"),
-            "first_trade_id": sql.col("trade_id"),
-            "last_trade_id": sql.col("trade_id"),
-            "price": _exact("price").cast(price),
-            "quantity": _exact("quantity").cast(price),
-            "taker_side": sql.when(sql.col("bought"), "buy").otherwise("sell"),
-            "traded_at": sql.timestamp_micros("traded_at"),
-            "event_at": sql.timestamp_micros("event_at"),
-            "received_at": sql.timestamp_micros("received_at"),
-            "source": sql.lit("stream"),
-            "payload": sql.col("payload") if self._keep_payload else sql.lit(None).cast("binary"),
-            "date": sql.to_date(sql.timestamp_micros("traded_at")),
-        }
-        return decoded.filter(chosen).select(*(columns[name].alias(name) for name in TABLES[TRADES].schema))
-
-    def _write(self, rows: DataFrame | None, number: int, received_from: int) -> None:
-        """Append a batch to bronze/trades, once: its name stands in the commit.
-
-        Delta's own `txnVersion` would make Spark compute the table's whole state at every commit, half a second of it.
-        """
-        if rows is None or number <= self._committed_before(rows.sparkSession):
-            return
-        began = time.perf_counter()
-        name = f"{self.application.result()} {number}"
-        rows.write.format("delta").mode("append").option("userMetadata", name).save(self._bronze)
-        telemetry.commits.labels(TRADES).inc()
-        telemetry.commit_seconds.labels(TRADES).observe(time.perf_counter() - began)
-        telemetry.commit_age.observe(max(self._now() - received_from, 0) / SECOND)
-
-    def _committed_before(self, session: SparkSession) -> int:
-        """Return the last batch an earlier run committed to bronze/trades, -1 when there is none; looked up once."""
-        if self._committed is None:
-            history = session.sql(f"DESCRIBE HISTORY delta.`{self._bronze}` LIMIT {COMMITS_SEARCHED}")
-            names = [str(row["userMetadata"]).split(" ") for row in history.select("userMetadata").collect()]
-            ours = [int(name[1]) for name in names if name[0] == self.application.result()]
-            self._committed = max(ours, default=-1)
-        return self._committed
-
-    def _reach(self, received: int) -> None:
-        self._received_to = max(self._received_to, received)
-
-    def _commit(self, number: int) -> None:
-        """Commit what goes with a batch whose trades are in bronze."""
-        now = self._now()
-        if self.books.opened or now - self._covered_at >= COVERAGE_EVERY:
-            self.books.cover(self._received_to)
-            self._covered_at = now
+    def _commit(self, number: int, files: Sequence[LooseFile], rows: pl.DataFrame, received_from: int) -> None:
+        """Commit a batch: its trades, in files of the table's place and in rows; then what follows from them."""
+        if files or rows.height:
+            began = time.perf_counter()
+            self._append_bronze(number, TRADES, rows, files)
+            telemetry.commit_seconds.labels(TRADES).observe(time.perf_counter() - began)
+            telemetry.commit_age.observe(max(self._now() - received_from, 0) / SECOND)
+        self._cover_when_due(received_from)
         unit = self.books.take_unit()
         commit_rest_of_bronze(unit, partial(self._append_bronze, number))
         commit_silver(unit, self._append_silver)
 
-    def _append_bronze(self, number: int, table: str, frame: pl.DataFrame) -> None:
-        if self._lake.append(table, frame, writer=self.application.result(), batch=number):
+    def _cover_when_due(self, received_from: int) -> None:
+        """Tell which ids are held, at a pace; at once where a start would not read these trades again by their time."""
+        now = self._now()
+        unread = 0 < received_from < self._covered_to - MARGIN
+        if self.books.opened or unread or now - self._covered_at >= COVERAGE_EVERY:
+            self.books.cover(self._received_to)
+            self._covered_at, self._covered_to = now, self._received_to
+
+    def _reach(self, received: int) -> None:
+        self._received_to = max(self._received_to, received)
+
+    def _append_bronze(self, number: int, table: str, frame: pl.DataFrame, files: Sequence[LooseFile] = ()) -> None:
+        if self._lake.append(table, frame, writer=self.application.result(), batch=number, files=files):
             telemetry.commits.labels(table).inc()
-            telemetry.bronze_rows.labels(table).inc(frame.height)
+            telemetry.bronze_rows.labels(table).inc(frame.height + sum(file.rows for file in files))
+        elif number != self._first:  # only the first batch of a run can be one that Spark tells again
+            raise already_there(table, number)
 
     def _append_silver(self, table: str, frame: pl.DataFrame) -> None:
         if not self._lake.append(table, frame, writer=WRITER, batch=self._silver[table]):
@@ -247,14 +209,6 @@ class SparkEngine:
     def _recall(self, symbol: str, opened: int) -> None:
         self.books.recalled.add(symbol)
         recall_days(self._lake, self._ledgers[symbol], opened, self.books.unit.candles)
-
-    def record(self, discrepancies: list[Row]) -> None:
-        """Store differences from the exchange that stayed, with the next batch; from any thread."""
-        self.books.record(discrepancies)
-
-
-def _exact(column: str) -> Column:
-    return sql.col(column).cast("decimal(19,0)") * sql.lit("0.00000001").cast("decimal(8,8)")
 
 
 def _received(folded: Folded) -> list[int]:

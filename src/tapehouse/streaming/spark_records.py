@@ -1,6 +1,6 @@
 """Records of the tape as Spark reads them: Arrow columns in its Python workers, batches on the driver."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import polars as pl
 import pyarrow as pa
@@ -15,31 +15,11 @@ from tapehouse.tape.codec import LATEST, Record, headers_of, to_batches
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 _RECORD = (("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("timestamp", pa.int64()))
-DECODED = pa.schema(
-    [
-        *_RECORD,
-        ("headers", _HEADERS),
-        ("payload", pa.binary()),
-        ("symbol", pa.string()),
-        ("trade_id", pa.int64()),
-        ("price", pa.int64()),
-        ("quantity", pa.int64()),
-        ("bought", pa.bool_()),
-        ("traded_at", pa.int64()),
-        ("event_at", pa.int64()),
-        ("received_at", pa.int64()),
-        ("follows", pa.bool_()),
-    ]
-)
-"""A record, and what it says where it is a trade of the stream: then `symbol` is there and `headers` is not.
-
-Price and quantity are units of 10^-8, times microseconds, `timestamp` Kafka's own in milliseconds. `follows` tells
-whether the id is the one after that of the symbol's trade before it in this partition.
-"""
-DECODED_DDL = (
+RAW = pa.schema([*_RECORD, ("headers", _HEADERS), ("payload", pa.binary()), ("received_at", pa.int64())])
+"""A record, `timestamp` being Kafka's own (milliseconds); of a decoded one `received_at` (microseconds), no headers."""
+RAW_DDL = (
     "topic string, partition int, offset long, timestamp long, headers array<struct<key:string,value:binary>>, "
-    "payload binary, symbol string, trade_id long, price long, quantity long, bought boolean, traded_at long, "
-    "event_at long, received_at long, follows boolean"
+    "payload binary, received_at long"
 )
 """The same for Spark."""
 
@@ -50,13 +30,19 @@ def records_of(source: DataFrame) -> DataFrame:
     return source.select("topic", "partition", "offset", times, "headers", sql.col("value").alias("payload"))
 
 
-def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Decode the records of one partition, in order; runs in Spark's Python workers (`mapInArrow`)."""
-    last_ids: dict[str, int] = {}
-    for batch in batches:
-        decoded = _decode(pl.DataFrame(pl.from_arrow(batch)), last_ids)
-        table = decoded.select(DECODED.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-        yield from table.cast(DECODED).to_batches()
+def decode(records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the trades of the stream among records, as columns beside where they stood, and the other records."""
+    plain = records.select(_is_plain()).to_series()
+    taken, rest = records.filter(plain), records.filter(~plain)
+    frames = taken["payload"].to_list()
+    messages = decode_stream(Batch(frames, taken.select(_received_at()).to_series().to_list()))
+    columns, refused = _columns(messages)
+    if columns.height == taken.height:
+        return taken.drop("headers", "payload").hstack(columns), rest
+    accepted = {id(payload) for payload in messages.payloads} - {id(each.payload) for each in refused}
+    is_trade = pl.Series([id(frame) in accepted for frame in frames], dtype=pl.Boolean)
+    trades = taken.filter(is_trade).drop("headers", "payload").hstack(columns)
+    return trades, pl.concat([taken.filter(~is_trade), rest])
 
 
 def batches_of(collected: pa.Table) -> list[Batch]:
@@ -73,45 +59,13 @@ def received_to(collected: pa.Table) -> int:
     return int(newest["received_at"].min() or 0)  # type: ignore[arg-type]  # a column of integers
 
 
-def _decode(records: pl.DataFrame, last_ids: dict[str, int]) -> pl.DataFrame:
-    plain = records.select(_is_plain()).to_series()
-    taken, rest = records.filter(plain), records.filter(~plain)
-    frames = taken["payload"].to_list()
-    times = taken.select(_received_at()).to_series()
-    messages = decode_stream(Batch(frames, times.to_list()))
-    columns, refused = _columns(messages)
-    accepted = {id(payload) for payload in messages.payloads} - {id(each.payload) for each in refused}
-    is_trade = pl.Series([id(frame) in accepted for frame in frames], dtype=pl.Boolean)
-    trades = taken.filter(is_trade).drop("headers", "payload").hstack(columns)
-    return pl.concat([_mark(trades, last_ids), taken.filter(~is_trade), rest], how="diagonal")
-
-
 def _columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
     """Return the trades; where one of them has a number that fits no column, none: the driver says which."""
     try:
-        columns, refused = stream_columns(messages)
+        return stream_columns(messages)
     except OverflowError:
         columns, _ = stream_columns(Messages())
-        refused = [Rejected("", "", payload, 0) for payload in messages.payloads]
-    return columns.select(
-        "symbol",
-        pl.col("first_trade_id").alias("trade_id"),
-        pl.col("price").to_physical().cast(pl.Int64),
-        pl.col("quantity").to_physical().cast(pl.Int64),
-        (pl.col("taker_side") == "buy").alias("bought"),
-        "traded_at",
-        "event_at",
-        "received_at",
-        "payload",
-    ), refused
-
-
-def _mark(trades: pl.DataFrame, last_ids: dict[str, int]) -> pl.DataFrame:
-    known = pl.col("symbol").replace_strict(last_ids, default=None, return_dtype=pl.Int64)
-    before = pl.col("trade_id").shift(1).over("symbol").fill_null(known)
-    marked = trades.with_columns(follows=(pl.col("trade_id") == before + 1).fill_null(value=True))
-    last_ids.update(marked.group_by("symbol").agg(pl.col("trade_id").last()).iter_rows())
-    return marked
+        return columns, [Rejected("", "", payload, 0) for payload in messages.payloads]
 
 
 def _is_plain() -> pl.Expr:

@@ -14,7 +14,7 @@ from tapehouse.settings import Settings, load_settings
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.spark import SparkEngine
-from tapehouse.streaming.spark_session import address, start_session
+from tapehouse.streaming.spark_session import start_session
 from tapehouse.streaming.view import LiveView
 from tapehouse.tape.codec import headers_of, key_of
 
@@ -81,7 +81,7 @@ def start_engine() -> Callable[..., SparkEngine]:
 
     def start(lake: DeltaLake, application: str = "test") -> SparkEngine:
         recovered = recover(lake, ["BTCUSDT", "ETHUSDT"])
-        engine = SparkEngine(lake, recovered, bronze=address(lake.address("bronze/trades")), now=lambda: next(ticks))
+        engine = SparkEngine(lake, recovered, now=lambda: next(ticks))
         engine.application.set_result(application)
         return engine
 

@@ -1,18 +1,22 @@
-"""What Spark writes, delta-rs, Polars and DuckDB read to the digit, and the other way round; in a bucket."""
+"""What Spark's workers write, every engine reads to the digit, Spark as well what others write; in a bucket."""
 
 import importlib.util
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import duckdb
+import msgspec
 import polars as pl
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from tapehouse.catalog import CANDLES, SPARK, STREAM, TABLES, TRADES
+from tapehouse.catalog import CANDLES, EMBEDDED, STREAM, TABLES, TRADES
 from tapehouse.errors import LakeError
 from tapehouse.lake.bucket import client_options
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.loose_files import LooseFile, write_files
+from tapehouse.lake.place import open_place
 from tapehouse.settings import Settings
 from tapehouse.streaming.spark_session import address, bucket_keys, configuration
 
@@ -67,12 +71,19 @@ def trades() -> pl.DataFrame:
 
 
 @pytest.fixture
-def written_by_spark(session, lake, trades, tmp_path) -> pl.DataFrame:
-    trades.write_parquet(tmp_path / "trades.parquet")
-    rows = session.read.parquet(str(tmp_path / "trades.parquet"))
+def written_by_workers(spark, lake, trades) -> pl.DataFrame:
+    root, options = lake.root, lake.storage_options
+
+    def write(batches):
+        for _ in batches:
+            for file in write_files(open_place(root, options), TABLES[TRADES], trades, "live"):
+                yield pa.RecordBatch.from_pylist([{"file": msgspec.json.encode(file)}])
+
+    told = spark.range(1).coalesce(1).mapInArrow(write, "file binary").collect()
+    files = [msgspec.json.decode(row["file"], type=LooseFile) for row in told]
+    assert len(files) == 2  # one a day
     for _ in range(2):  # told twice, as after a crash
-        batch = rows.write.format("delta").option("txnAppId", SPARK).option("txnVersion", BATCH)
-        batch.mode("append").save(address(lake.address(TRADES)))
+        lake.append(TRADES, trades.clear(), writer=STREAM, batch=BATCH, files=files)
     return trades
 
 
@@ -113,12 +124,12 @@ def candle(revision: int) -> dict:
     }
 
 
-def test_what_spark_writes_is_read_exactly_by_delta_rs_polars_and_duckdb(lake, written_by_spark, warehouse):
-    assert written_by_spark.equals(lake.scan(TRADES).collect().sort("first_trade_id"))
-    assert lake.last_batch(TRADES, SPARK) == BATCH
+def test_what_workers_write_is_read_exactly_by_delta_rs_polars_and_duckdb(lake, written_by_workers, warehouse):
+    assert written_by_workers.equals(lake.scan(TRADES).collect().sort("first_trade_id"))
+    assert lake.last_batch(TRADES, STREAM) == BATCH
     options = client_options(lake.storage_options)
     by_polars = pl.scan_delta(lake.address(TRADES), storage_options=options).collect().sort("first_trade_id")
-    assert written_by_spark.equals(by_polars.select(written_by_spark.columns))
+    assert written_by_workers.equals(by_polars.select(written_by_workers.columns))
     told = warehouse.execute(
         "select first_trade_id, price, quantity, epoch_us(traded_at), payload, date "
         f"from delta_scan('{lake.address(TRADES)}') order by 1"
@@ -128,6 +139,12 @@ def test_what_spark_writes_is_read_exactly_by_delta_rs_polars_and_duckdb(lake, w
         (1, PRICE, QUANTITY, at, b'{"p":"\xff"}', date(2024, 8, 8)),
         (2, LARGEST, QUANTITY, at, b'{"p":"\xff"}', date(2024, 8, 9)),
     ]
+
+
+def test_spark_reads_exactly_what_its_workers_wrote(lake, session, written_by_workers):
+    read = session.read.format("delta").load(address(lake.address(TRADES))).orderBy("first_trade_id").toArrow()
+    told = pl.DataFrame(pl.from_arrow(read))
+    assert written_by_workers.equals(told.select(written_by_workers.columns).cast(dict(TABLES[TRADES].schema)))
 
 
 def test_what_delta_rs_writes_is_read_exactly_by_spark(lake, session):
@@ -140,21 +157,21 @@ def test_what_delta_rs_writes_is_read_exactly_by_spark(lake, session):
     assert found == [candle(1), candle(2)]
 
 
-@pytest.mark.usefixtures("written_by_spark")
-def test_the_log_of_a_table_names_its_one_writer(lake):
+@pytest.mark.usefixtures("written_by_workers")
+def test_one_engine_commits_to_every_table(lake):
     lake.append(CANDLES, pl.DataFrame([candle(1)], schema=dict(TABLES[CANDLES].schema)), writer=STREAM, batch=0)
-    with pytest.raises(LakeError, match=f"{TRADES} is written by"):
-        lake.append(TRADES, pl.DataFrame(schema=dict(TABLES[TRADES].schema)), writer=STREAM, batch=0)
-    engines = {SPARK: "Apache-Spark", STREAM: "delta-rs"}
-    for name in (TRADES, CANDLES):
-        delta = DeltaTable(lake.address(name), storage_options=lake.delta_options)
-        writes = [commit["engineInfo"] for commit in delta.history() if commit["operation"] == "WRITE"]
-        assert len(writes) == 1
-        assert writes[0].startswith(engines[TABLES[name].cluster_writer])
+    for table in TABLES.values():
+        assert set(table.writers.values()) == {EMBEDDED, STREAM}
+        delta = DeltaTable(lake.address(table.name), storage_options=lake.delta_options)
+        assert all(commit["engineInfo"].startswith("delta-rs") for commit in delta.history())
+    with pytest.raises(LakeError, match="a table has one writer"):
+        DeltaLake(lake.root, storage_options=lake.storage_options, writer="spark").append(
+            TRADES, pl.DataFrame(schema=dict(TABLES[TRADES].schema)), writer="spark", batch=0
+        )
 
 
-@pytest.mark.usefixtures("written_by_spark")
-def test_spark_turns_no_feature_on_that_others_cannot_read(lake):
+@pytest.mark.usefixtures("written_by_workers")
+def test_no_table_turns_a_feature_on_that_others_cannot_read(lake):
     protocol = DeltaTable(lake.address(TRADES), storage_options=lake.delta_options).protocol()
     assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
     assert not protocol.reader_features

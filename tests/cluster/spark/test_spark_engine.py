@@ -2,15 +2,23 @@
 
 import gzip
 import json
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 
 import polars as pl
 import pytest
+from py4j.protocol import Py4JJavaError
 
-from tapehouse.catalog import CANDLES, OTHER_EVENTS, REJECTED, TRADES
+from tapehouse.catalog import CANDLES, COVERAGE, OTHER_EVENTS, REJECTED, TRADES
+from tapehouse.errors import LakeError
+from tapehouse.lake import versions
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
 from tapehouse.profiles.storage import open_lake
+from tapehouse.streaming import spark_partitions
 from tapehouse.streaming.spark import FEW
 
 
@@ -37,7 +45,7 @@ def test_a_regular_tape_gives_the_embedded_engines_tables(
 ):
     engine = start_engine(lake)
     for number, batch in enumerate(cut(market, 400)):
-        engine._rows_before = rows_before
+        engine._records_before = rows_before
         engine.take(records([("crypto-prices", batch)], number * 400), number)
     expected = embedded_lake(cut(market, 400))
     assert candles_of(lake).equals(candles_of(expected))
@@ -54,7 +62,7 @@ def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_ta
     batches = cut([*frames, (frames[-1][0], b"{bad"), (frames[-1][0], b'{"data":{"e":"listStatus"}}')], 300)
     engine = start_engine(lake)
     for number, batch in enumerate(batches):
-        engine._rows_before = FEW + 1
+        engine._records_before = FEW + 1
         engine.take(records([("crypto-prices", batch)], number * 300), number)
     expected = embedded_lake(batches)
     assert candles_of(lake).equals(candles_of(expected))
@@ -76,6 +84,76 @@ def test_a_batch_that_was_committed_is_not_committed_again_by_the_next_start(rec
     assert trades_of(lake).equals(stored)
 
 
+def test_a_symbol_that_turns_out_odd_is_left_out_of_the_file_its_worker_wrote(
+    records, market, start_engine, embedded_lake, lake
+):
+    bitcoin = [frame for frame in market if b"BTCUSDT" in frame[1]]
+    ether = [frame for frame in market if b"ETHUSDT" in frame[1]]
+    batches = [as_batch([*bitcoin[:200], *ether[:200]]), as_batch([*bitcoin[150:400], *ether[200:400]])]
+    engine = start_engine(lake)
+    for number, batch in enumerate(batches):
+        engine._records_before = FEW + 1
+        engine.take(records([("crypto-prices", batch)], number * 500), number)
+    written = [file for file in Path(lake.address(TRADES)).rglob("*.parquet") if "_delta_log" not in file.parts]
+    assert len(written) > len(lake.files(TRADES))
+    expected = embedded_lake(batches)
+    assert trades_of(lake).equals(trades_of(expected))
+    assert candles_of(lake).equals(candles_of(expected))
+
+
+def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
+    records, market, start_engine, embedded_lake, lake, monkeypatch
+):
+    batches = cut(market[:800], 400)
+    engine = start_engine(lake)
+    engine.take(records([("crypto-prices", batches[0])]), 0)
+    take_partition = spark_partitions._take_partition
+
+    def take_and_die(aim, batches):
+        list(take_partition(aim, batches))
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    monkeypatch.setattr(spark_partitions, "_take_partition", take_and_die)
+    engine._records_before = FEW + 1
+    second = records([("crypto-prices", batches[1])], 400)
+    with pytest.raises(Py4JJavaError, match="worker exited"):
+        engine.take(second, 1)
+    monkeypatch.undo()
+    left = {str(file) for file in Path(lake.address(TRADES)).glob("date=*/*.parquet")} - set(lake.files(TRADES))
+    assert left
+    assert trades_of(lake).height == 400
+    start_engine(lake).take(second, 1)
+    expected = embedded_lake(batches)
+    assert trades_of(lake).equals(trades_of(expected))
+    assert candles_of(lake).equals(candles_of(expected))
+    for file in left:
+        os.utime(file, (0, 0))
+    assert versions.vacuum(lake, TRADES, datetime.now(UTC)) == len(left)
+    assert trades_of(lake).equals(trades_of(expected))
+
+
+def test_a_number_that_somebody_else_took_ends_the_stream(records, market, start_engine, lake):
+    first, second = cut(market, 500)[:2]
+    engine = start_engine(lake)
+    engine.take(records([("crypto-prices", first)]), 0)
+    lake.append(TRADES, trades_of(lake).clear(), writer="test", batch=1)
+    with pytest.raises(LakeError, match="Commit 1 of bronze/trades is there already"):
+        engine.take(records([("crypto-prices", second)], 500), 1)
+
+
+def test_trades_received_before_what_is_told_as_held_are_told_with_their_batch(records, market, start_engine, lake):
+    first, second = cut(market[:800], 400)
+    engine = start_engine(lake)
+    told = engine._received_to = engine._covered_to = 2 * market[-1][0]  # as after a back-fill that ended today
+    for number, batch in enumerate((first, second)):
+        engine.take(records([("crypto-prices", batch)], number * 400), number)
+        covered = lake.scan(COVERAGE).filter(pl.col("known_at").dt.epoch("us") == told)
+        assert covered.select((pl.col("last_trade_id") - pl.col("first_trade_id") + 1).sum()).collect().item() == (
+            trades_of(lake).height
+        )
+
+
 def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     records, market, start_engine, embedded_lake, lake
 ):
@@ -85,7 +163,7 @@ def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     answer = Batch([json.dumps(row).encode()], [ours[60][0]], shape="aggTrades", symbol="BTCUSDT")
     tape = [as_batch(ours[:60]), answer, as_batch(ours[64:])]
     engine = start_engine(lake)
-    engine._rows_before = FEW + 1
+    engine._records_before = FEW + 1
     engine.take(records([("crypto-prices", batch) for batch in tape]), 0)
     expected = embedded_lake(tape)
     assert candles_of(lake).equals(candles_of(expected))
@@ -101,7 +179,7 @@ def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
     poison = [(at, json.dumps(bad).encode()), (at, b"\xff\xfe"), (at, b"")]
     batches = [as_batch([*market[:200], *poison, *market[200:400]])]
     engine = start_engine(lake)
-    engine._rows_before = FEW + 1
+    engine._records_before = FEW + 1
     engine.take(records([("crypto-prices", batches[0])]), 0)
     expected = embedded_lake(batches)
     assert trades_of(lake).equals(trades_of(expected))
