@@ -248,6 +248,49 @@ def apply_topics() -> None:
     run_topics_apply(_begin())
 
 
+@main.group()
+def warehouse() -> None:
+    """Build, test and describe the warehouse: dbt models over the lake.
+
+    They need the extra `warehouse` (make setup-warehouse).
+    """
+
+
+@warehouse.command("build")
+@click.option("--full-refresh", is_flag=True, help="Compute every table from the whole lake, not only what is new.")
+def build_warehouse(full_refresh: bool) -> None:
+    """Bring the warehouse up to what the lake holds.
+
+    It is built and tested beside the file that readers have, takes its place when all is well, and is published to
+    gold. Safe to repeat and to interrupt, and while the platform runs.
+    """
+    from tapehouse.profiles.warehouse import run_build
+
+    run_build(_begin(), full_refresh=full_refresh)
+
+
+@warehouse.command("test")
+def check_warehouse() -> None:
+    """Run every test of the warehouse over all it holds.
+
+    Nothing is written; ends with status 8 where a test fails.
+    """
+    from tapehouse.profiles.warehouse import run_test
+
+    run_test(_begin())
+
+
+@warehouse.command("docs")
+def describe_warehouse() -> None:
+    """Write the documentation of the models.
+
+    The running platform serves it at /warehouse/docs.
+    """
+    from tapehouse.profiles.warehouse import run_docs
+
+    run_docs(_begin())
+
+
 @main.command()
 @click.argument("name", required=False)
 def schema(name: str | None) -> None:

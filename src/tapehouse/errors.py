@@ -46,6 +46,12 @@ class StreamError(TapehouseError):
     exit_code = 7
 
 
+class WarehouseError(TapehouseError):
+    """A model of the warehouse cannot be built, or one of its tests failed; the warehouse before it stays."""
+
+    exit_code = 8
+
+
 class RateLimitedError(UpstreamError):
     """An upstream, or our own budget towards it, takes no more requests for `retry_after` seconds."""
 

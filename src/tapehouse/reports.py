@@ -11,16 +11,17 @@ from rich.table import Table
 from tapehouse.market.candles import Candle
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.windows import DAY
-from tapehouse.streaming.backfill import Step
+from tapehouse.streaming.backfill import Step as FilledStep
 from tapehouse.streaming.rebuild import Rebuilt
 from tapehouse.streaming.verification import Verification, shown
+from tapehouse.warehouse.steps import Step
 
 MOST_LINES = 40
 """Lines of a table that are shown; the rest is counted."""
 
 
 @contextmanager
-def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[Callable[[Step], None]]:
+def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[Callable[[FilledStep], None]]:
     """Show a bar a symbol, in days, and what is being fetched; give the function that is told each step."""
     first_day = start - start % DAY
     days = -(-(end - first_day) // DAY)
@@ -30,7 +31,7 @@ def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[C
     ) as bars:
         tasks: dict[str, TaskID] = {symbol: bars.add_task(symbol, total=days, now="") for symbol in symbols}
 
-        def tell(step: Step) -> None:
+        def tell(step: FilledStep) -> None:
             opened = int(datetime(step.day.year, step.day.month, step.day.day, tzinfo=UTC).timestamp()) * 1_000_000
             share = f"{100 * step.done // step.whole} %" if step.whole else f"{step.done:,}"
             bars.update(
@@ -42,6 +43,24 @@ def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[C
         yield tell
         for task in tasks.values():
             bars.update(task, completed=days, now="")
+
+
+@contextmanager
+def telling_steps(doing: str) -> Iterator[Callable[[Step], None]]:
+    """Show a bar of the steps of a dbt run and what has just ended, a line a model; give what is told each step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(doing, total=None, now="")
+
+        def tell(step: Step) -> None:
+            bars.update(task, total=step.whole, completed=step.done, now=step.name)
+            if step.kind != "test" or step.status not in {"pass", "success"}:
+                bars.console.print(
+                    f"{step.kind:>9} {step.name}: {step.status} in {step.seconds:.1f} s", highlight=False
+                )
+
+        yield tell
+        bars.update(task, now="")
 
 
 def print_verification(result: Verification) -> None:

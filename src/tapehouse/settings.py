@@ -89,6 +89,14 @@ class Settings(BaseSettings):
         0.0, ge=0, le=3600, description="Seconds between two micro-batches; 0: as soon as the last is done."
     )
 
+    warehouse: Path = Field(
+        Path("data/warehouse/warehouse.duckdb"),
+        description="File of the warehouse, of DuckDB; its documentation and its logs lie beside it.",
+    )
+    dbt_project: Path | None = Field(
+        None, description="Folder of the warehouse's dbt models; unset: dbt here, or that of Tapehouse itself."
+    )
+
     keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
     commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
     backfill_hours: float = Field(

@@ -8,18 +8,60 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from tapehouse.catalog import TABLES, TRADES
+from tapehouse.catalog import MARTS, NEWS_ITEMS, SENTIMENT_DAILY, TABLES, TRADES, WAREHOUSE
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import CHECKPOINT_EVERY, DeltaLake
 
 
-def test_every_table_of_the_catalog_is_made_with_plain_protocol_and_its_partitions(lake):
+def test_every_table_of_the_catalog_is_made_with_plain_protocol_and_its_partitions(lake, root):
+    DeltaLake(root, writer=WAREHOUSE).create()
     for name, table in TABLES.items():
         delta = DeltaTable(lake.address(name))
         protocol = delta.protocol()
         assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
         assert delta.metadata().partition_columns == list(table.partition_by)
         assert "delta.enableDeletionVectors" not in delta.metadata().configuration
+
+
+def test_the_platform_and_the_warehouse_make_their_own_tables_each(lake, root):
+    assert not any(DeltaTable.is_deltatable(lake.address(name)) for name in MARTS)
+    assert lake.scan(SENTIMENT_DAILY).collect().is_empty()  # a mart not published yet
+    with pytest.raises(LakeError, match="written by warehouse alone"):
+        lake.append(SENTIMENT_DAILY, sentiment(1), writer="engine", batch=0)
+    other = DeltaLake(f"{root}-of-marts", writer=WAREHOUSE)
+    other.create()
+    assert {name for name in TABLES if DeltaTable.is_deltatable(other.address(name))} == set(MARTS)
+
+
+def test_replacing_takes_out_what_was_there_and_is_done_once(root):
+    lake = DeltaLake(root, writer=WAREHOUSE)
+    lake.create()
+    assert lake.replace(SENTIMENT_DAILY, sentiment(1, 2), writer="w", batch=1)
+    assert lake.replace(SENTIMENT_DAILY, sentiment(3), writer="w", batch=2)
+    assert lake.replace(SENTIMENT_DAILY, sentiment(4, 5), writer="w", batch=2) is False
+    assert lake.scan(SENTIMENT_DAILY).collect()["value"].to_list() == [3]
+
+
+def test_replacing_days_leaves_the_others_alone(root):
+    lake = DeltaLake(root, writer=WAREHOUSE)
+    lake.create()
+    lake.replace(NEWS_ITEMS, news((1, "a"), (1, "b"), (2, "c")), writer="w", batch=1)
+    lake.replace(NEWS_ITEMS, news((1, "d")), writer="w", batch=2, dates=["2026-03-01"])
+    assert sorted(lake.scan(NEWS_ITEMS).collect()["key"]) == ["c", "d"]
+    assert lake.dates(NEWS_ITEMS) == ["2026-03-01", "2026-03-02"]
+
+
+def sentiment(*values: int) -> pl.DataFrame:
+    return pl.DataFrame({"value": values}).select(**_filled(SENTIMENT_DAILY, value=pl.col("value").cast(pl.Int64)))
+
+
+def news(*items: tuple[int, str]) -> pl.DataFrame:
+    rows = pl.DataFrame(items, schema=["day", "key"], orient="row")
+    return rows.select(**_filled(NEWS_ITEMS, key=pl.col("key"), date=pl.date(2026, 3, pl.col("day"))))
+
+
+def _filled(table: str, **given: pl.Expr) -> dict[str, pl.Expr]:
+    return {name: given.get(name, pl.lit(None, kind)) for name, kind in TABLES[table].schema.items()}
 
 
 def test_a_table_with_other_columns_is_refused_with_its_place(root):

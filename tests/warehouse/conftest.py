@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 BEGIN = datetime(2026, 2, 27, 22, 30, tzinfo=UTC)
 HOURS = 27
 """Over two midnights, so that one day has all its hours."""
-LOST = range(2_000, 2_040)
+LOST = range(900, 940)
 """Trade ids of ETHUSDT that the stream leaves out; `the_lost` brings them."""
 TRADES_A_BATCH = 300
 
@@ -173,6 +173,33 @@ class Dbt:
         return ran.stdout
 
 
+class Command:
+    """`tapehouse warehouse ...` as a child process in a folder of its own."""
+
+    def __init__(self, folder: Path, lake: str, **environment: str) -> None:
+        self.folder = folder
+        self.file = folder / "data" / "warehouse" / "warehouse.duckdb"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "200", "TAPEHOUSE_LAKE": lake}
+        self.environment |= environment
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tapehouse.cli", "warehouse", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        with self.start(*arguments) as process:
+            said, _ = process.communicate(timeout=200)
+        assert (process.returncode, "Traceback" in said) == (status, False), said
+        return said
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> World:
     """The lake of all tests that only read it."""
@@ -190,6 +217,19 @@ def own_world(world, tmp_path) -> Callable[[], World]:
         return World(str(tmp_path / "lake"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def make_command() -> type[Command]:
+    return Command
+
+
+@pytest.fixture(scope="session")
+def built(world, tmp_path_factory) -> Command:
+    """The command in a folder where it has built the warehouse once, and published it to the lake of all."""
+    command = Command(tmp_path_factory.mktemp("built"), world.root)
+    command.said = command("build")
+    return command
 
 
 @pytest.fixture(scope="session")

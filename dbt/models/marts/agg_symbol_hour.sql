@@ -141,7 +141,7 @@ signals as (
         symbol,
         date_trunc('hour', opened_at) as hour,
         count(*) as signals,
-        count(*) filter (where kind = 'volume_spike') as spikes
+        count(*) filter (where kind = 'volume_spike' and interval = '1m') as spikes
     from {{ ref('fct_signal') }}
     where state <> 'retracted'
     group by all

@@ -22,6 +22,7 @@ from tapehouse.errors import ConfigError
 from tapehouse.ports import Lake
 from tapehouse.settings import Settings
 from tapehouse.streaming.view import LiveView
+from tapehouse.warehouse.project import docs_page
 
 MOST_CONNECTIONS = 4096
 LARGEST_CLIENT_MESSAGE = 16 * 1024
@@ -69,7 +70,7 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     app.include_router(analytics_routes.build(view, queries, reads))
     app.include_router(context_routes.build(view, ContextQueries(view.context, lake), reads))
     app.router.routes.append(WebSocketRoute("/live", live.serve))
-    page.register(app)
+    page.register(app, docs_page(settings))
     problems.register(app)
     app.add_middleware(Guard, allowed_hosts=(settings.api_host, *settings.api_allowed_hosts))
     return app

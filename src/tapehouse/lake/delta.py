@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -16,7 +17,7 @@ from arro3.core import RecordBatchReader
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tapehouse.catalog import EMBEDDED, TABLES, Table
+from tapehouse.catalog import EMBEDDED, MARTS, TABLES, WAREHOUSE, Table
 from tapehouse.errors import LakeError
 from tapehouse.lake.bucket import client_options, delta_options, is_bucket
 from tapehouse.lake.encoding import pruning_columns, writer_properties
@@ -88,9 +89,13 @@ class DeltaLake:
         return f"{self.root}/{table}"
 
     def create(self) -> None:
-        """Make every table of the catalog that is missing; refuse one whose columns are not the catalog's."""
-        for table in self._tables.values():
-            table.create()
+        """Make every table that is missing; refuse one whose columns are not the catalog's.
+
+        The warehouse makes those it publishes and no other, and nobody else makes those.
+        """
+        for name, table in self._tables.items():
+            if (name in MARTS) == (self.writer == WAREHOUSE):
+                table.create()
 
     def append(
         self, table: str, frame: pl.DataFrame, *, writer: str, batch: int, files: Sequence[LooseFile] = ()
@@ -103,6 +108,14 @@ class DeltaLake:
         self.check_writer(table)
         return opened.append(frame, files, writer, batch)
 
+    def replace(
+        self, table: str, rows: pl.DataFrame, *, writer: str, batch: int, dates: Sequence[str] | None = None
+    ) -> bool:
+        """Put the rows in the place of all there are, or of those of `dates` (ISO days); otherwise as `append`."""
+        opened = self._open(table)
+        self.check_writer(table)
+        return opened.replace(rows, writer, batch, dates)
+
     def last_batch(self, table: str, writer: str) -> int:
         """Return the last batch number committed by this writer, -1 when there is none."""
         with self._open(table).current() as delta:
@@ -114,14 +127,15 @@ class DeltaLake:
 
     def scan_files(self, table: str, files: Sequence[str]) -> pl.LazyFrame:
         """Return the rows of these files of a table (addresses as `files` gives them)."""
-        schema = TABLES[self._open(table).table.name].schema
+        opened = self._open(table).table
+        schema, partitioned = opened.schema, bool(opened.partition_by)
         if not files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
             list(files),
             schema=schema,
-            hive_schema={"date": pl.Date},
-            hive_partitioning=True,
+            hive_schema={"date": pl.Date} if partitioned else None,
+            hive_partitioning=partitioned,
             glob=False,
             storage_options=None if self.is_local else client_options(self.storage_options),
         )
@@ -194,7 +208,8 @@ class _OpenTable:
     def current(self) -> Iterator[DeltaTable | None]:
         """Hold the table at its newest version; None is a table that a reader found not to be there yet."""
         with self._lock, explained(f"read {self._address}"):
-            missing = self._lake.writer is None and self._delta is None and not self._exists()
+            others = not self._lake.may_write(self.table.name)  # its writer may not have made it yet
+            missing = others and self._delta is None and not self._exists()
             yield None if missing else self._refreshed()
 
     def append(self, frame: pl.DataFrame, files: Sequence[LooseFile], writer: str, batch: int) -> bool:
@@ -202,19 +217,29 @@ class _OpenTable:
         with self._lock, explained(f"write to {self._address}"):
             if files and frame.height:
                 files = [*files, *write_files(self._lake.place, self.table, frame, "live")]
-            write = partial(self._name, files) if files else partial(self._write, frame)
-            for _ in range(_COMMIT_ATTEMPTS):
-                try:
-                    return self._commit(write, writer, batch)
-                except CommitFailedError:  # another commit came first: look again and decide anew
-                    self._refreshed()
-            return self._commit(write, writer, batch)
+            write = partial(self._name, files) if files else partial(self._write, frame, {"mode": "append"})
+            return self._attempted(write, writer, batch)
 
-    def _write(self, frame: pl.DataFrame, delta: DeltaTable, properties: CommitProperties) -> None:
+    def replace(self, frame: pl.DataFrame, writer: str, batch: int, dates: Sequence[str] | None) -> bool:
+        _check_columns(self.table, frame.schema)
+        days = None if dates is None else "date in ('" + "', '".join(dates) + "')"
+        with self._lock, explained(f"write to {self._address}"):
+            write = partial(self._write, frame, {"mode": "overwrite", "predicate": days})
+            return self._attempted(write, writer, batch)
+
+    def _attempted(self, write: _Write, writer: str, batch: int) -> bool:
+        for _ in range(_COMMIT_ATTEMPTS):
+            try:
+                return self._commit(write, writer, batch)
+            except CommitFailedError:  # another commit came first: look again and decide anew
+                self._refreshed()
+        return self._commit(write, writer, batch)
+
+    def _write(self, frame: pl.DataFrame, how: dict[str, Any], delta: DeltaTable, properties: CommitProperties) -> None:
         write_deltalake(
             delta,
             frame,
-            mode="append",
+            **how,
             writer_properties=self._writer_properties,
             commit_properties=properties,
             post_commithook_properties=_NO_CLEANUP,

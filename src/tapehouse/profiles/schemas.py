@@ -65,8 +65,10 @@ def _as_written(told: Any) -> Any:
     return [_as_written(value) for value in told] if isinstance(told, list) else told
 
 
-def _column(kind: pl.DataType) -> dict[str, Any]:
-    """Return how a column's value is written in JSON: decimals and times as text, bytes in base64."""
+def _column(kind: Any) -> dict[str, Any]:
+    """Return how a value of a column's type is written in JSON: decimals and times as text, bytes in base64."""
+    if isinstance(kind, pl.List):
+        return {"type": ["array", "null"], "items": _column(kind.inner)}
     if isinstance(kind, pl.Decimal):
         return _nullable("string", format="decimal", description=f"{kind.scale} decimals")
     if isinstance(kind, pl.Binary):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tapehouse.catalog import EMBEDDED, STREAM
+from tapehouse.catalog import EMBEDDED, STREAM, WAREHOUSE
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.lock import writing_lock
 from tapehouse.lake.refusals import reads_explained
@@ -34,6 +34,11 @@ def open_lake(settings: Settings) -> DeltaLake:
 def open_lake_to_read(settings: Settings) -> DeltaLake:
     """Return the lake of the settings for a process that writes nothing; a table not made yet is empty."""
     return _lake(settings, None)
+
+
+def open_lake_to_publish(settings: Settings) -> DeltaLake:
+    """Return the lake of the settings for the warehouse, which writes its own tables beside the platform."""
+    return _lake(settings, WAREHOUSE)
 
 
 def storage_options(settings: Settings) -> dict[str, str]:

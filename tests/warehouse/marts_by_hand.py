@@ -1,0 +1,148 @@
+"""The marts computed once more: from the lake's rows, by Polars where it can and in plain Python, never by SQL."""
+
+import itertools
+import json
+import math
+import statistics
+from collections import defaultdict
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, localcontext
+
+import polars as pl
+
+from tapehouse.catalog import CANDLES, NEWS, SENTIMENT, TABLES
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.lake.history import highest_revisions
+
+LEVELS = 24
+UNIT = Decimal("0.00000001")
+HOUR = timedelta(hours=1)
+
+
+def candles(lake: DeltaLake, interval: str) -> pl.DataFrame:
+    """The candles of an interval as they count, in order."""
+    rows = highest_revisions(lake.scan(CANDLES).filter(pl.col("interval") == interval)).drop("interval").collect()
+    return rows.sort("symbol", "opened_at")
+
+
+def symbol_hours(lake: DeltaLake) -> dict[tuple[str, datetime], dict]:
+    """The rows of agg_symbol_hour by symbol and hour, without when they were loaded."""
+    minutes = defaultdict(list)
+    for row in candles(lake, "1m").iter_rows(named=True):
+        minutes[row["symbol"], row["opened_at"].replace(minute=0)].append(row)
+    news, index = _news(lake), fear_and_greed(lake)
+    return {
+        (symbol, hour): _hour(of_hour)
+        | _said(news, symbol.removesuffix("USDT"), hour)
+        | {"fear_greed": index.get(hour.date().isoformat())}
+        for (symbol, hour), of_hour in minutes.items()
+    }
+
+
+def _hour(minutes: list[dict]) -> dict:
+    traded = [row for row in minutes if row["trades"]] or [row for row in minutes if row["open"] is not None]
+    sums = {name: sum(row[name] for row in minutes) for name in _SUMS}
+    prices = {
+        "open": traded[0]["open"] if traded else None,
+        "high": max((row["high"] for row in traded), default=None),
+        "low": min((row["low"] for row in traded), default=None),
+        "close": next((row["close"] for row in reversed(minutes) if row["close"] is not None), None),
+    }
+    return {
+        **prices,
+        **sums,
+        "vwap": _divided(sums["quote_volume"], sums["volume"]),
+        "return": float(prices["close"]) / float(prices["open"]) - 1 if traded else None,
+        "volatility": _volatility(minutes),
+        "taker_imbalance": float(2 * sums["taker_buy_volume"] - sums["volume"]) / float(sums["volume"])
+        if sums["volume"]
+        else None,
+        **_profile(minutes, prices["low"], prices["high"]),
+        "completeness": sum(row["state"] in {"closed", "quiet"} for row in minutes) / 60,
+        "corrections": sum(row["revision"] - 1 for row in minutes),
+        "known_at": max(row["known_at"] for row in minutes),
+        "signals": 0,
+        "spikes": 0,
+    }
+
+
+_SUMS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+
+
+def _divided(amount: Decimal, by: Decimal) -> Decimal | None:
+    if not by:
+        return None
+    with localcontext(prec=80):
+        return (amount / by).quantize(UNIT, ROUND_HALF_UP)
+
+
+def _volatility(minutes: list[dict]) -> float | None:
+    priced = [row for row in minutes if row["close"]]
+    closes = [priced[0]["open"], *(row["close"] for row in priced)] if priced else []
+    squares = [math.log(float(after) / float(before)) ** 2 for before, after in itertools.pairwise(closes)]
+    return math.sqrt(sum(squares)) if squares else None
+
+
+def _profile(minutes: list[dict], low: Decimal | None, high: Decimal | None) -> dict:
+    volumes: dict[int, Decimal] = defaultdict(Decimal)
+    for row in minutes:
+        if row["volume"]:
+            part = (
+                0.0
+                if high == low
+                else (float(row["quote_volume"]) / float(row["volume"]) - float(low)) / float(high - low)
+            )
+            volumes[min(LEVELS - 1, max(0, math.floor(part * LEVELS)))] += row["volume"]
+    ranked = sorted(volumes, key=lambda level: (-volumes[level], level))
+    chosen, held = [], Decimal(0)
+    for level in ranked:
+        if held * 10 < sum(volumes.values()) * 7:
+            chosen.append(level)
+        held += volumes[level]
+    if not chosen:
+        return dict.fromkeys(("busiest_price", "value_area_low", "value_area_high"))
+    with localcontext(prec=80):
+        at = lambda part, parts: low + ((high - low) * part / parts).quantize(UNIT, ROUND_DOWN)  # noqa: E731
+        return {
+            "busiest_price": at(2 * ranked[0] + 1, 2 * LEVELS),
+            "value_area_low": at(min(chosen), LEVELS),
+            "value_area_high": at(max(chosen) + 1, LEVELS),
+        }
+
+
+def _newest(lake: DeltaLake, table: str) -> list[dict]:
+    rows = lake.scan(table).sort("known_at").unique(("source", "key"), keep="last").collect()
+    return [row | json.loads(row["fields"]) for row in rows.sort("observed_at", "source", "key").iter_rows(named=True)]
+
+
+def _news(lake: DeltaLake) -> list[dict]:
+    return _newest(lake, NEWS)
+
+
+def _said(news: list[dict], ticker: str, hour: datetime) -> dict:
+    said = [item for item in news if ticker in item["tickers"] and hour <= item["observed_at"] < hour + HOUR]
+    return {
+        "news": len({item["story"] for item in said}),
+        "news_sentiment": statistics.fmean(item["sentiment"] for item in said) if said else None,
+    }
+
+
+def fear_and_greed(lake: DeltaLake) -> dict[str, int]:
+    """The index by ISO day."""
+    return {row["key"]: row["value"] for row in _newest(lake, SENTIMENT)}
+
+
+def mean_correlation(hours: dict[tuple[str, datetime], dict], day: datetime) -> float | None:
+    """The mean over all pairs of symbols of the correlation of their 24 hourly returns."""
+    series = [
+        [hours.get((symbol, day + number * HOUR), {}).get("return") for number in range(24)]
+        for symbol in sorted({symbol for symbol, _ in hours})
+    ]
+    whole = [returns for returns in series if None not in returns]
+    pairs = [(one, other) for place, one in enumerate(whole) for other in whole[place + 1 :]]
+    return statistics.fmean(statistics.correlation(*pair) for pair in pairs) if pairs else None
+
+
+def schema_of(table: str) -> dict[str, pl.DataType]:
+    """The columns the catalog says a table has."""
+    return dict(TABLES[table].schema)
