@@ -31,10 +31,13 @@ def test_the_package_and_its_command_line_load_nothing_heavy(statement):
     assert not loaded & HEAVY
 
 
-def test_the_composition_root_loads_no_engine_of_the_cluster():
-    loaded = modules_loaded_by("import tapehouse.profiles.embedded, tapehouse.profiles.history")
+@pytest.mark.parametrize(
+    "profile", ["import tapehouse.profiles.embedded, tapehouse.profiles.history", "import tapehouse.exchange.main"]
+)
+def test_the_embedded_platform_loads_no_engine_of_the_cluster(profile):
+    loaded = modules_loaded_by(profile)
     assert "polars" in loaded
-    assert not loaded & {"pyspark", "confluent_kafka", "great_expectations", "dbt", "duckdb"}
+    assert not loaded & {"pyspark", "py4j", "pyarrow", "confluent_kafka", "great_expectations", "dbt", "duckdb"}
 
 
 def test_a_platform_without_feeds_in_a_folder_loads_nothing_that_news_or_a_bucket_or_the_demo_needs(tmp_path):

@@ -1,7 +1,7 @@
 """The cluster profile on one machine, without containers: `cluster.py up`, `cluster.py down`; both may be repeated.
 
 Everything it makes lies in one folder: `data/cluster`, or the one CLUSTER_FOLDER names. CLUSTER_SOURCE=live takes
-Binance instead of the exchange in the box.
+Binance instead of the exchange in the box; CLUSTER_PORTS=free takes ports nobody uses instead of the usual ones.
 """
 
 import fcntl

@@ -139,7 +139,8 @@ def environment_of(root: Path) -> dict[str, str]:
 
 def new_environment(root: Path) -> dict[str, str]:
     """Return the variables of a cluster that is made now: its ports, new random keys, where its tables lie."""
-    ports = {name: preferred(port) for name, port in PORTS.items()}
+    all_free = os.environ.get("CLUSTER_PORTS") == "free"
+    ports = {name: free_port() if all_free else preferred(port) for name, port in PORTS.items()}
     return {
         "TAPEHOUSE_PROFILE": "cluster",
         "TAPEHOUSE_LAKE": f"s3://{BUCKET}/lake",

@@ -1,12 +1,8 @@
 """`tapehouse up` in one process over a lake in a bucket: killed, doubled, its server gone; nothing is lost."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -18,32 +14,9 @@ from tapehouse.lake.delta import DeltaLake
 from tapehouse.profiles.storage import storage_options
 from tapehouse.settings import Settings
 
-READY_WITHIN = 60.0
 HISTORY = 900
 """Seconds of trades that the exchange can tell of the time before it started."""
 LAKE_ERROR = 4
-
-
-class Command:
-    """A command of Tapehouse as a child process, with a log of its own."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
-        self._log = folder / f"{time.monotonic_ns()}.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tapehouse.cli", *arguments],
-                cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def ends(self, within: float = READY_WITHIN) -> int:
-        return self.process.wait(within)
 
 
 @pytest.fixture
@@ -70,31 +43,13 @@ def environment(store) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path, environment) -> Iterator[Callable[..., Command]]:
-    """Starts commands; none outlives the test."""
-    started: list[Command] = []
-
-    def start(*arguments: str, **more: str) -> Command:
-        started.append(Command(tmp_path, {**environment, **more}, *arguments))
-        return started[-1]
-
-    yield start
-    for command in reversed(started):
-        if command.process.poll() is None:
-            command.process.kill()
-            command.process.wait(15)
+def run(run_in, environment) -> Callable[..., Any]:
+    """Start commands; none outlives the test."""
+    return lambda *arguments, **more: run_in({**environment, **more}, *arguments)
 
 
-def until(command: Command, seen: Callable[[], object], what: str) -> Any:
-    deadline = time.monotonic() + READY_WITHIN
-    while not (found := seen()):
-        assert command.process.poll() is None, f"it ended by itself:\n{command.said()[-4000:]}"
-        assert time.monotonic() < deadline, f"{what}: not in {READY_WITHIN:.0f} s:\n{command.said()[-4000:]}"
-        time.sleep(0.1)
-    return found
-
-
-def answer(url: str) -> Any:
+def answers(url: str) -> Any:
+    """Return what is answered, None while nothing is."""
     try:
         return httpx.get(url, timeout=10).raise_for_status().json()
     except httpx.HTTPError:
@@ -108,16 +63,16 @@ def test_a_platform_over_a_bucket_loses_nothing_whatever_ends_it(run, environmen
     exchange = run(
         "exchange", "--port", port, "--symbols", "BTCUSDT,ETHUSDT", "--rate", "200", "--history", str(HISTORY)
     )
-    until(exchange, lambda: answer(f"{exchange_url}/api/v3/time"), "the exchange answers")
+    exchange.until(lambda: answers(f"{exchange_url}/api/v3/time"), "the exchange answers")
     api = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
 
     def committed(after: str = "") -> str | None:
-        health = answer(f"{api}/health")
+        health = answers(f"{api}/health")
         at = health and health["commit"]["committed_at"]
         return at if at and at > after and not _missing(health) else None
 
     up = run("up")
-    until(up, committed, "a commit")
+    up.until(committed, "a commit")
 
     second = run("up", TAPEHOUSE_API_PORT="0")
     assert second.ends() == LAKE_ERROR
@@ -126,7 +81,7 @@ def test_a_platform_over_a_bucket_loses_nothing_whatever_ends_it(run, environmen
     up.process.kill()
     up.ends()
     up = run("up")
-    last = until(up, committed, "a commit after the kill")
+    last = up.until(committed, "a commit after the kill")
 
     store.kill()
     assert up.ends(120) == LAKE_ERROR
@@ -134,7 +89,7 @@ def test_a_platform_over_a_bucket_loses_nothing_whatever_ends_it(run, environmen
     assert store.account.secret_key not in up.said()
     store.start()
     up = run("up")
-    until(up, lambda: committed(last), "a commit after the bucket was away")
+    up.until(lambda: committed(last), "a commit after the bucket was away")
     up.process.send_signal(signal.SIGTERM)
     assert up.ends() == 0
 

@@ -5,14 +5,9 @@ The writer here is the embedded engine over the same tape: which engine writes i
 
 import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -29,45 +24,8 @@ from tapehouse.streaming.view import LiveView
 from tapehouse.tape.reader import KafkaTapeReader
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
-READY_WITHIN = 60.0
 SPEED = 20
 """Event time runs so many times as fast as ours: a minute is over in three seconds."""
-
-
-class Command:
-    """A command of Tapehouse as a child process, with a log."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
-        self._log = folder / f"{arguments[0]}.log"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tapehouse.cli", *arguments],
-                cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def until(self, seen: Callable[[], object], what: str) -> Any:
-        """Look until something is there, and return it."""
-        deadline = time.monotonic() + READY_WITHIN
-        while not (found := seen()):
-            assert self.process.poll() is None, f"it ended by itself:\n{self.said()[-4000:]}"
-            assert time.monotonic() < deadline, f"{what}: not in {READY_WITHIN:.0f} s:\n{self.said()[-4000:]}"
-            time.sleep(0.1)
-        return found
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(15)
 
 
 def answers(url: str) -> Any:
@@ -101,18 +59,9 @@ def environment(object_store, bucket_root, port) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path, environment) -> Iterator[Callable[..., Command]]:
-    """Starts commands; none outlives the test."""
-    started: list[Command] = []
-
-    def start(*arguments: str, **more: str) -> Command:
-        started.append(Command(tmp_path, {**environment, **more}, *arguments))
-        return started[-1]
-
-    yield start
-    for command in reversed(started):
-        if command.process.poll() is None:
-            command.kill()
+def run(run_in, environment) -> Callable[..., Any]:
+    """Start commands; none outlives the test."""
+    return lambda *arguments, **more: run_in({**environment, **more}, *arguments)
 
 
 @pytest.fixture
@@ -124,7 +73,7 @@ def tape(run, environment, own_broker, port) -> None:
     told = "--symbols", ",".join(SYMBOLS), "--rate", "2", "--speed", str(SPEED), "--history", "60"
     exchange = run("exchange", "--port", number, *told)
     exchange.until(lambda: answers(f"{at}/api/v3/time"), "the exchange answers")
-    assert run("topics", "apply").process.wait(READY_WITHIN) == 0
+    assert run("topics", "apply").ends() == 0
     producer = str(port())
     produce = run("produce", "binance", "--port", producer)
     produce.until(lambda: answers(f"http://127.0.0.1:{producer}/health"), "the producer answers")
@@ -233,6 +182,6 @@ def _agree(writer: Writer, url: str) -> bool:
 def test_a_broker_that_does_not_answer_is_told_with_its_address(run, port):
     away = f"127.0.0.1:{port()}"
     up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=away)
-    assert up.process.wait(READY_WITHIN) not in {0, 1}
+    assert up.ends() not in {0, 1}
     assert away in up.said()
     assert "TAPEHOUSE_KAFKA_BOOTSTRAP" in up.said()

@@ -1,16 +1,11 @@
 """`tapehouse produce` as its users run it, before the exchange in the box: killed, doubled, without a broker."""
 
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,57 +18,6 @@ from tapehouse.producers.binance.decode import decode_rest, decode_stream
 from tapehouse.tape.codec import Record, to_batches
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
-WITHIN = 60.0
-
-
-class Command:
-    """A command of Tapehouse as a child process, and what it says."""
-
-    def __init__(self, folder: Path, log: Path, environment: dict[str, str], *arguments: str) -> None:
-        self._log = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tapehouse.cli", *arguments],
-                cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def until(self, seen: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + WITHIN
-        while not (found := seen()):
-            assert self.process.poll() is None, f"it ended by itself:\n{self.said()[-4000:]}"
-            assert time.monotonic() < deadline, self.said()[-4000:]
-            time.sleep(0.05)
-        return found
-
-    @property
-    def url(self) -> str:
-        return self.until(lambda: re.search(r"Health at (http://\S+)/health", self.said()))[1]
-
-    def health(self) -> dict[str, Any]:
-        return httpx.get(f"{self.url}/health", timeout=10).raise_for_status().json()
-
-    def until_records(self, count: int) -> None:
-        self.until(lambda: self.health()["tape"]["records"] >= count)
-
-    def until_whole(self) -> None:
-        """Wait until a good deal is on the tape, and nothing of it is missing."""
-        self.until_records(500)
-        self.until(lambda: all(each["missing_trades"] == 0 for each in self.health()["symbols"].values()))
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(WITHIN)
 
 
 @pytest.fixture(scope="module")
@@ -84,28 +28,18 @@ def broker(tmp_path_factory, kafka_jars) -> Iterator[servers.Broker]:
 
 
 @pytest.fixture
-def run(tmp_path, tape_settings) -> Iterator[Callable[..., Command]]:
+def run(run_in, tmp_path, tape_settings) -> Callable[..., Any]:
     """Start commands; none outlives the test."""
     environment = {
         "TAPEHOUSE_KAFKA_BOOTSTRAP": tape_settings.kafka_bootstrap,
         "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
         "TAPEHOUSE_STATE": str(tmp_path / "state"),
     }
-    started: list[Command] = []
-
-    def start(*arguments: str, **more: str) -> Command:
-        log = tmp_path / f"log-{len(started)}.txt"
-        started.append(Command(tmp_path, log, environment | more, *arguments))
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.process.poll() is None:
-            each.kill()
+    return lambda *arguments, **more: run_in(environment | more, *arguments)
 
 
 @pytest.fixture
-def produce(run) -> Callable[..., Command]:
+def produce(run) -> Callable[..., Any]:
     """Start producers before one exchange, which goes on whatever happens to them."""
     exchange = run("exchange", "--port", "0", "--symbols", ",".join(SYMBOLS), "--rate", "400", "--bursts", "0")
     ws, rest = (exchange.until(lambda kind=kind: re.search(rf"{kind}://127\S+", exchange.said()))[0] for kind in WIRES)
@@ -175,7 +109,7 @@ def test_a_second_producer_of_the_same_symbols_takes_over_and_nothing_is_there_t
     first = produce()
     first.until_records(100)
     second = produce()
-    assert first.process.wait(WITHIN) == 6
+    assert first.ends() == 6
     assert "Another producer tapehouse-binance-" in first.said()
     second.until_whole()
     assert second.stop() == 0
@@ -207,15 +141,15 @@ def test_without_a_broker_it_lives_says_so_and_ends_in_time(produce):
 def test_missing_topics_end_it_with_the_command_that_makes_them(produce, tape_settings, empty_broker, run):
     empty_broker(tape_settings)
     producing = produce()
-    assert producing.process.wait(WITHIN) == 2
+    assert producing.ends() == 2
     assert "`tapehouse topics apply` creates what is missing" in producing.said()
-    assert run("topics", "apply").process.wait(WITHIN) == 0
+    assert run("topics", "apply").ends() == 0
     produce().until_records(10)
 
 
 def test_a_source_that_does_not_exist_is_refused_with_those_that_do(run):
     producing = run("produce", "bloomberg")
-    assert producing.process.wait(WITHIN) == 2
+    assert producing.ends() == 2
     assert "this version has no source bloomberg; it has binance" in producing.said()
 
 

@@ -32,7 +32,7 @@ class Cluster:
         return subprocess.run(
             [sys.executable, "-B", ROOT / "deploy" / "local" / "cluster.py", word],
             cwd=self._folder,
-            env=os.environ | {"CLUSTER_FOLDER": str(self.root)},
+            env=os.environ | {"CLUSTER_FOLDER": str(self.root), "CLUSTER_PORTS": "free"},
             capture_output=True,
             text=True,
             check=False,

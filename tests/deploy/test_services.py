@@ -36,6 +36,12 @@ def test_a_port_that_is_taken_is_given_to_nobody():
         assert services.preferred(taken) != taken
 
 
+def test_a_cluster_that_asks_for_free_ports_takes_none_of_the_usual_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLUSTER_PORTS", "free")
+    given = services.environment_of(tmp_path).values()
+    assert not {str(port) for port in services.PORTS.values()} & {value.rpartition(":")[2] for value in given}
+
+
 def test_an_exchange_that_starts_again_within_half_a_minute_plays_the_same_market():
     from tapehouse.exchange.generator import GeneratedTape, GeneratorOptions
     from tapehouse.market.windows import MINUTE, SECOND
