@@ -35,15 +35,20 @@ _library_log = logging.getLogger("librdkafka")
 
 
 def client_configuration(settings: Settings, broker: "BrokerState") -> Configuration:
-    """Return what every client of the brokers needs, by the names of librdkafka; its errors go to `broker`."""
-    secret = settings.kafka_sasl_password
+    """Return what every client of the brokers needs, by the names of librdkafka; its errors go to `broker`.
+
+    Raise ConfigError where the file of certificates to trust is missing.
+    """
+    trusted, secret = settings.kafka_ssl_ca, settings.kafka_sasl_password
+    if trusted is not None and not trusted.is_file():
+        raise ConfigError(f"TAPEHOUSE_KAFKA_SSL_CA names {trusted}, and there is no such file.")
     given = {
         "bootstrap.servers": settings.kafka_bootstrap,
         "security.protocol": settings.kafka_security_protocol,
         "sasl.mechanism": settings.kafka_sasl_mechanism,
         "sasl.username": settings.kafka_sasl_username,
         "sasl.password": secret.get_secret_value() if secret else "",
-        "ssl.ca.location": str(settings.kafka_ssl_ca or ""),
+        "ssl.ca.location": str(trusted or ""),
     }
     return {
         **{name: value for name, value in given.items() if value},
@@ -76,7 +81,7 @@ def check_topics(present: Iterable[str], wanted: Iterable[str], settings: Settin
 class BrokerState:
     """Whether the brokers answer, as their client last saw it; log, metric and health are told when it changes.
 
-    `refusal` is set when they answer and do not let us in.
+    `refusal` is set when they answer and waiting is no use: they do not let us in, or are not who they should be.
     """
 
     def __init__(self, bootstrap: str) -> None:
@@ -89,7 +94,15 @@ class BrokerState:
     def on_error(self, error: KafkaError) -> None:
         """Take note of an error the client met by itself (librdkafka's `error_cb`)."""
         if error.code() in NOT_LET_IN:
-            self.refusal = error.str()
+            self.refusal = (
+                f"The broker at {self._bootstrap} does not let us in: {error.str()}. "
+                "See TAPEHOUSE_KAFKA_SECURITY_PROTOCOL and TAPEHOUSE_KAFKA_SASL_*."
+            )
+        elif error.code() == KafkaError._SSL and "verif" in error.str():  # noqa: SLF001  # the library's name
+            self.refusal = (
+                f"The certificate of the broker at {self._bootstrap} is not to be trusted: {error.str()}. "
+                "TAPEHOUSE_KAFKA_SSL_CA names the file of the authorities that are."
+            )
         else:
             self.lost(error.str())
 
@@ -113,7 +126,4 @@ class BrokerState:
     def check(self) -> None:
         """Raise TapeError when the brokers do not let us in."""
         if self.refusal:
-            raise TapeError(
-                f"The broker at {self._bootstrap} does not let us in: {self.refusal}. "
-                "See TAPEHOUSE_KAFKA_SECURITY_PROTOCOL and TAPEHOUSE_KAFKA_SASL_*."
-            )
+            raise TapeError(self.refusal)

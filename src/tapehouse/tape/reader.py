@@ -23,6 +23,8 @@ LOOK_EVERY = 0.1
 """Seconds a read waits before it looks whether the tape was closed."""
 ANSWER_WITHIN = 15.0
 """Seconds the brokers have for an answer when a reader begins."""
+TRY_FOR = 1.0
+"""Seconds of one attempt at that."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class KafkaTapeReader:
                 partitions = _partitions(self._consumer, settings, topics)
                 self._consumer.assign(_beginning(self._consumer, partitions, since))
             except KafkaException as exception:  # of a topic just created, not every broker knows yet who leads it
+                self._consumer.poll(0)  # lets the client tell `_broker` what it met
                 self._broker.check()
                 why = error_of(exception).str()
                 if time.monotonic() > deadline:
@@ -165,7 +168,7 @@ def _consumer(settings: Settings, broker: BrokerState, more: Configuration | Non
 
 
 def _partitions(consumer: Consumer, settings: Settings, topics: Sequence[str]) -> list[TopicPartition]:
-    present = consumer.list_topics(timeout=ANSWER_WITHIN).topics
+    present = consumer.list_topics(timeout=TRY_FOR).topics
     check_topics(present, topics, settings)
     return [TopicPartition(topic, partition) for topic in topics for partition in present[topic].partitions]
 
@@ -173,11 +176,11 @@ def _partitions(consumer: Consumer, settings: Settings, topics: Sequence[str]) -
 def _beginning(consumer: Consumer, partitions: list[TopicPartition], since: int | None) -> list[TopicPartition]:
     """Return the partitions, each with the offset to begin at: fixed now, so that nothing from now on is missed."""
     if since is None:
-        ends = [consumer.get_watermark_offsets(each, timeout=ANSWER_WITHIN)[1] for each in partitions]
+        ends = [consumer.get_watermark_offsets(each, timeout=TRY_FOR)[1] for each in partitions]
         return [TopicPartition(each.topic, each.partition, end) for each, end in zip(partitions, ends, strict=True)]
     at = max(since, 0) // 1000
     asked = [TopicPartition(each.topic, each.partition, at) for each in partitions]
-    return consumer.offsets_for_times(asked, timeout=ANSWER_WITHIN)
+    return consumer.offsets_for_times(asked, timeout=TRY_FOR)
 
 
 def _record(message: Message) -> Record:

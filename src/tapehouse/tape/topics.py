@@ -36,7 +36,7 @@ def apply_topics(settings: Settings) -> Iterator[str]:
     broker = BrokerState(settings.kafka_bootstrap)
     admin = AdminClient(client_configuration(settings, broker))
     try:
-        present = _listed(admin)
+        present = _first_listed(admin, broker)
         missing = [topic for name, topic in TOPICS.items() if name not in present]
         _create(admin, missing, settings)
         for name, topic in TOPICS.items():
@@ -58,6 +58,19 @@ def configuration_of(topic: Topic) -> dict[str, str]:
         **({} if kept is None else {"retention.ms": str(kept // timedelta(milliseconds=1))}),
         **topic.settings,
     }
+
+
+def _first_listed(admin: AdminClient, broker: BrokerState) -> dict[str, TopicMetadata]:
+    """Return the topics that are there; raise TapeError as soon as the brokers are known not to let us in."""
+    deadline = time.monotonic() + ANSWER_WITHIN
+    while True:
+        try:
+            return dict(admin.list_topics(timeout=min(1.0, ANSWER_WITHIN)).topics)
+        except KafkaException:
+            admin.poll(0)  # lets the client tell `broker` what it met
+            broker.check()
+            if time.monotonic() > deadline:
+                raise
 
 
 def _listed(admin: AdminClient) -> dict[str, TopicMetadata]:
