@@ -1,5 +1,6 @@
 # Tapehouse with everything the cluster profile needs: Python, a Java runtime, Spark and its jars. Runs any command:
 #   docker build -t tapehouse . && docker run --rm tapehouse --help
+# --build-arg LOCK=NAME installs what requirements/NAME.lock pins instead.
 
 FROM maven:3.9.11-eclipse-temurin-21 AS jars
 WORKDIR /build
@@ -12,8 +13,9 @@ RUN sha256sum --check --strict --quiet /build/spark.sha256
 FROM python:3.12-slim-bookworm AS packages
 WORKDIR /build
 RUN python -m venv /opt/tapehouse
-COPY requirements/cluster.lock requirements/
-RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/cluster.lock
+ARG LOCK=cluster
+COPY requirements requirements
+RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r "requirements/$LOCK.lock"
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .

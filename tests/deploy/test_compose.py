@@ -98,7 +98,17 @@ def test_every_command_and_option_exists(ours):
 def test_every_variable_of_ours_is_a_setting(ours):
     given = {name for service in ours.values() for name in service["environment"]}
     in_image = set(re.findall(r"(TAPEHOUSE_\w+)=", DOCKERFILE))
-    assert (given | in_image) - VARIABLES == set()
+    assert (given | in_image) - VARIABLES == {"SPARK_LOCAL_IP"}
+
+
+def test_sparks_page_listens_where_it_is_published(services):
+    assert services["stream"]["environment"]["SPARK_LOCAL_IP"] == "0.0.0.0"
+
+
+def test_the_image_has_what_the_cluster_needs_unless_another_lock_is_named():
+    lock = re.search(r"(?m)^ARG LOCK=(\w+)$", DOCKERFILE)[1]
+    pinned = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    assert {"pyspark", "confluent-kafka"} <= set(re.findall(r"(?m)^([\w-]+)==", pinned))
 
 
 def test_the_settings_take_the_values_of_the_variables(ours, monkeypatch):
