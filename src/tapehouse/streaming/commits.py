@@ -21,6 +21,7 @@ from tapehouse.catalog import (
     TRADES,
 )
 from tapehouse.errors import LakeError
+from tapehouse.market.events import Kline
 from tapehouse.market.ledger import CandleRow
 from tapehouse.ports import Lake
 from tapehouse.streaming.fold import Folded
@@ -71,6 +72,10 @@ class Unit(msgspec.Struct):
             frames.append(trade_columns(singles))
         return pl.concat(frames) if frames else None
 
+    def klines(self) -> list[Kline]:
+        """Return the klines that were told for the first time."""
+        return [kline for part in self.parts for kline, _ in part.klines]
+
 
 class Committer:
     """Commits units one at a time in a thread of its own; an error there is raised from the next call here."""
@@ -114,6 +119,11 @@ class Committer:
         """Return the candles of the unit that is on its way."""
         unit = self._current
         return list(unit.candles) if unit is not None else []
+
+    def pending_klines(self) -> list[Kline]:
+        """Return the klines of the unit that is on its way."""
+        unit = self._current
+        return unit.klines() if unit is not None else []
 
     def _run(self) -> None:
         while (unit := self._units.get()) is not None:

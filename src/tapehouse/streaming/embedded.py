@@ -159,7 +159,8 @@ class EmbeddedEngine:
     def _recall(self, symbol: str, opened: int) -> None:
         self._books.recalled.add(symbol)
         pending = [*self._committer.pending_candles(), *self._books.unit.candles]
-        recall_days(self._lake, self._ledgers[symbol], opened, pending)
+        told = [*self._committer.pending_klines(), *self._books.unit.klines()]
+        recall_days(self._lake, self._ledgers[symbol], opened, pending, told)
 
     def _show_health(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:

@@ -121,25 +121,32 @@ def ranges_of(trades: pl.DataFrame) -> list[tuple[str, int, int]]:
     return list(runs.iter_rows())
 
 
-def recall_days(lake: Lake, ledger: Ledger, time: int, pending: Iterable[CandleRow] = ()) -> None:
-    """Give a ledger back what is written, or `pending`, of the UTC day of a time and of the days beside it.
+def recall_days(
+    lake: Lake, ledger: Ledger, time: int, pending: Iterable[CandleRow] = (), told: Iterable[Kline] = ()
+) -> None:
+    """Give a ledger back what is written of the UTC day of a time and of the days beside it.
+
+    `pending` are candles, `told` klines that are still on their way to the lake.
 
     Where those hold no trades on one side of it, further days are recalled until some do: windows change up to the
     nearest trade.
     """
     pending = sorted((row for row in pending if row.symbol == ledger.symbol), key=lambda row: -row.revision)
+    told = [kline for kline in told if kline.symbol == ledger.symbol and kline.interval == "1m"]
     first, last = opened_at(time, "1d") - DAY, opened_at(time, "1d") + DAY
     reach = range(time - LONGEST_EMPTY_RUN * MINUTE, min(time + LONGEST_EMPTY_RUN * MINUTE, ledger.horizon))
-    _recall_between(lake, ledger, first, last, pending)
+    _recall_between(lake, ledger, first, last, pending, told)
     while first > reach.start and not ledger.holds_between(first, opened_at(time, "1m")):
         first -= DAY
-        _recall_between(lake, ledger, first, first, pending)
+        _recall_between(lake, ledger, first, first, pending, told)
     while last + DAY < reach.stop and not ledger.holds_between(closes_at(opened_at(time, "1m"), "1m"), last + DAY):
         last += DAY
-        _recall_between(lake, ledger, last, last, pending)
+        _recall_between(lake, ledger, last, last, pending, told)
 
 
-def _recall_between(lake: Lake, ledger: Ledger, first: int, last: int, pending: Iterable[CandleRow]) -> None:
+def _recall_between(
+    lake: Lake, ledger: Ledger, first: int, last: int, pending: Iterable[CandleRow], told: Iterable[Kline]
+) -> None:
     days = [day for day in range(first, last + DAY, DAY) if not ledger.has_recalled(day)]
     if not days:
         return
@@ -148,7 +155,8 @@ def _recall_between(lake: Lake, ledger: Ledger, first: int, last: int, pending: 
     rows = highest_revisions(lake.scan(CANDLES, dates=names).filter(chosen)).collect()
     klines = lake.scan(KLINES, dates=names).filter(chosen, pl.col("interval") == "1m").collect()
     ours = [row for row in pending if opened_at(row.opened_at, "1d") in days]
-    ledger.recall([*ours, *candle_rows(rows)], klines_of(klines), days)
+    on_their_way = [kline for kline in told if opened_at(kline.opened_at, "1d") in days]
+    ledger.recall([*ours, *candle_rows(rows)], [*on_their_way, *klines_of(klines)], days)
 
 
 def fold_bronze(trades: pl.LazyFrame) -> dict[tuple[str, int], Candle]:
