@@ -1,6 +1,5 @@
 """For every test: where the recorded market data lies, and how examples are searched for."""
 
-import hashlib
 import os
 import sys
 import time
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-LOCAL = Path(__file__).parents[1] / "deploy" / "local"
-sys.path.append(str(LOCAL))  # programs of the repository, not a package
+sys.path.append(str(Path(__file__).parents[1] / "deploy" / "local"))  # programs of the repository, not a package
 
 settings.register_profile(
     "tapehouse",
@@ -65,10 +63,10 @@ def bucket_options(object_store) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def parts_folder() -> Path:
-    """Where fetched jars stay from one run to the next: a folder for each set of versions that is pinned."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    pinned = b"".join(pins.read_bytes() for pins in sorted((LOCAL / "jars").glob("*.sha256")))
-    return cache / "tapehouse" / f"cluster-{hashlib.sha256(pinned).hexdigest()[:12]}"
+    """Where fetched jars stay from one run to the next."""
+    import parts
+
+    return parts.kept_folder()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from supervisor import Supervisor
 
 STARTS_WITHIN = 600.0
 STOPS_WITHIN = 60.0
+SILENT_FOR = 10.0
+"""Seconds after which whoever waits is told again what for."""
 Status = dict[str, Any]
 
 
@@ -73,15 +75,21 @@ def supervise(root: Path) -> int:
 
 
 def follow(root: Path, began: subprocess.Popen[bytes] | None) -> Status:
-    """Say what becomes ready as it does, and return how all stand once they are, or once one has failed."""
+    """Say what starts and what is ready as it is, and return how all stand once they are, or once one has failed."""
+    begun: set[str] = set()
     told: set[str] = set()
-    since = time.monotonic()
+    since = told_at = time.monotonic()
     while True:
         status, lasted = read(root), time.monotonic() - since
         for name, standing in status["services"].items():
             if standing["state"] in ("ready", "done") and name not in told:
                 say(f"  {name:<13}{standing['state']} after {lasted:.0f} s")
                 told.add(name)
+                told_at = time.monotonic()
+        starting = {name for name, standing in status["services"].items() if standing["state"] == "starting"} - told
+        if starting - begun or (starting and time.monotonic() - told_at > SILENT_FOR):
+            say(f"  starting: {', '.join(sorted(starting))} ({lasted:.0f} s)")
+            begun, told_at = begun | starting, time.monotonic()
         if status["failed"] or (status["services"] and told >= status["services"].keys()):
             return status
         if lasted > STARTS_WITHIN:

@@ -31,6 +31,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # for the person at the terminal
 
 
+def kept_folder() -> Path:
+    """Return where tests and benchmarks keep what they fetch: a folder for each set of versions that is pinned."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    pinned = b"".join(pins.read_bytes() for pins in sorted(JARS.glob("*.sha256")))
+    return cache / "tapehouse" / f"cluster-{hashlib.sha256(pinned).hexdigest()[:12]}"
+
+
 def fetch_all(root: Path) -> None:
     """Have everything that a cluster in `root` needs."""
     java()

@@ -37,6 +37,8 @@ class Server:
 
     stops_within = 10.0
     """Seconds it may take to end by itself."""
+    ready_within = READY_WITHIN
+    """Seconds it may take to become ready."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -63,9 +65,9 @@ class Server:
         return os.environ
 
     def start(self) -> Self:
-        """Start it and wait until it is ready; raise ServerError when it is not within READY_WITHIN seconds."""
+        """Start it and wait until it is ready; raise ServerError when it is not within `ready_within` seconds."""
         self.launch()
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + self.ready_within
         while not self.is_ready():
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()

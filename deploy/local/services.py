@@ -1,4 +1,4 @@
-"""What runs in a cluster on one machine, in the order it starts: the servers, then the commands of Tapehouse."""
+"""What runs in a cluster on one machine, in the order it starts: the servers, the topics, the commands of Tapehouse."""
 
 import os
 import secrets
@@ -38,6 +38,8 @@ ANSWERS_WITHIN = 2.0
 class Program(Server):
     """A command of Tapehouse that answers on /health, or on another path."""
 
+    ready_within = 300.0  # Spark is up in 10 s on an idle machine, in minutes on one that has much else to do
+
     def __init__(
         self, name: str, folder: Path, arguments: Callable[[], Sequence[str]], environment: Mapping[str, str], url: str
     ) -> None:
@@ -73,8 +75,8 @@ class Job(Program):
         return self.process is not None and self.process.poll() == 0
 
 
-def services(root: Path, environment: dict[str, str], *, live: bool) -> list[Server]:
-    """Return what runs, in the order it starts; `live` takes Binance instead of the exchange in the box."""
+def services(root: Path, environment: dict[str, str], *, live: bool) -> list[list[Server]]:
+    """Return what runs, in waves that start one after the other; `live` takes Binance, not the exchange in the box."""
     ports = {name: int(environment[f"CLUSTER_{name}_PORT"]) for name in PORTS if f"CLUSTER_{name}_PORT" in environment}
     api = int(environment["TAPEHOUSE_API_PORT"])
     given = environment | {"SPARK_LOCAL_IP": "127.0.0.1"}  # Spark's page has no password: it is for this machine
@@ -102,14 +104,18 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[Ser
     )
     health = {name: f"http://127.0.0.1:{ports[name]}/health" for name in ("PRODUCE", "STREAM", "CONTEXT")}
     return [
-        ObjectStore(root / "object-store", ports["STORE"], bucket=BUCKET, keys=keys),
-        Broker(root / "broker", ports["BROKER"], jars=root / "kafka-jars"),
-        Job("topics", root / "topics", lambda: ("topics", "apply"), given, ""),
-        *([] if live else [exchange]),
-        program("produce", health["PRODUCE"], "produce", "binance", "--port", str(ports["PRODUCE"])),
-        program("context", health["CONTEXT"], "produce", *CONTEXT_SOURCES, "--port", str(ports["CONTEXT"])),
-        program("stream", health["STREAM"], "stream", "--port", str(ports["STREAM"])),
-        program("api", f"http://127.0.0.1:{api}/health", "up"),
+        [
+            ObjectStore(root / "object-store", ports["STORE"], bucket=BUCKET, keys=keys),
+            Broker(root / "broker", ports["BROKER"], jars=root / "kafka-jars"),
+            *([] if live else [exchange]),
+        ],
+        [Job("topics", root / "topics", lambda: ("topics", "apply"), given, "")],
+        [
+            program("produce", health["PRODUCE"], "produce", "binance", "--port", str(ports["PRODUCE"])),
+            program("context", health["CONTEXT"], "produce", *CONTEXT_SOURCES, "--port", str(ports["CONTEXT"])),
+            program("stream", health["STREAM"], "stream", "--port", str(ports["STREAM"])),
+            program("api", f"http://127.0.0.1:{api}/health", "up"),
+        ],
     ]
 
 

@@ -1,4 +1,4 @@
-"""Keep services running: start them one after the other, start again what ends, and say how each one stands.
+"""Keep services running: start them wave after wave, start again what ends, and say how each one stands.
 
 Each service may be killed at any moment: its start is its recovery. When this process ends, however it ends, all of
 them end with it.
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from servers import READY_WITHIN, Server, ServerError
+from servers import Server, ServerError
 
 LOOK_EVERY = 0.25
 ATTEMPTS = 3
@@ -68,7 +68,7 @@ class Watched:
 
     def has_failed(self) -> bool:
         """Return whether it will not become ready: too many attempts, or too long a one."""
-        too_long = self.standing.state == "starting" and time.monotonic() - self._launched_at > READY_WITHIN
+        too_long = self.standing.state == "starting" and time.monotonic() - self._launched_at > self.server.ready_within
         return not self.was_ready and (self._ended_in_row >= ATTEMPTS or too_long)
 
     def _has_ended(self) -> bool:
@@ -81,10 +81,14 @@ class Watched:
 
 
 class Supervisor:
-    """Runs services until it is told to stop; `status` is the file that says how they stand."""
+    """Runs services until it is told to stop; `status` is the file that says how they stand.
 
-    def __init__(self, servers: Sequence[Server], status: Path) -> None:
-        self._watched = [Watched(server) for server in servers]
+    Those of one wave start together, those of the next once all of them have been ready.
+    """
+
+    def __init__(self, waves: Sequence[Sequence[Server]], status: Path) -> None:
+        self._waves = [[Watched(server) for server in wave] for wave in waves]
+        self._watched = [watched for wave in self._waves for watched in wave]
         self._status = status
         self._stopping = threading.Event()
         self._failed: str | None = None
@@ -107,13 +111,13 @@ class Supervisor:
     def _step(self) -> None:
         for watched in self._watched:
             watched.look()
-        pending = next((watched for watched in self._watched if not watched.was_ready), None)
-        if pending is not None:
+        unready = ([watched for watched in wave if not watched.was_ready] for wave in self._waves)
+        for pending in next(filter(None, unready), ()):
             self._bring_up(pending)
         self._tell()
 
     def _bring_up(self, pending: Watched) -> None:
-        """Start the first service that has never been ready; the others wait for it."""
+        """Start a service that has never been ready, or find that it will not be."""
         try:
             if pending.standing.state == "waiting":
                 pending.launch()

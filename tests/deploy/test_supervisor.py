@@ -1,4 +1,4 @@
-"""Services start one after the other, are started again when they end, and end with their supervisor."""
+"""Services start wave after wave, are started again when they end, and end with their supervisor."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 from conftest import Script
 from supervisor import Supervisor
 root = Path({root!r})
-Supervisor([Script(root / "first", {program!r}), Script(root / "second", {program!r})], root / "status.json").run()
+Supervisor([[Script(root / "first", {program!r})], [Script(root / "second", {program!r})]], root / "status.json").run()
 """
 
 
@@ -73,18 +73,19 @@ def test_nothing_outlives_the_supervisor(supervised, standing, until, number):
     until(lambda: not any(map(is_alive, pids)), "its services have ended")
 
 
-def test_a_service_waits_for_the_one_before_it(tmp_path, script):
+def test_a_service_waits_for_the_wave_before_it_and_for_nobody_of_its_own(tmp_path, script):
     never = script("never", "import time; time.sleep(600)")
-    after = script("after", STAYS)
-    supervisor = Supervisor([never, after], tmp_path / "status.json")
+    beside, after = script("beside", STAYS), script("after", STAYS)
+    supervisor = Supervisor([[never, beside], [after]], tmp_path / "status.json")
     for _ in range(5):
         supervisor._step()
     assert never.process is not None
+    assert beside.process is not None
     assert after.process is None
 
 
 def test_a_service_that_ends_at_every_start_is_given_up_with_what_it_said(tmp_path, script):
-    Supervisor([script("broken", FAILS), script("after", STAYS)], tmp_path / "status.json").run()
+    Supervisor([[script("broken", FAILS)], [script("after", STAYS)]], tmp_path / "status.json").run()
     status = json.loads((tmp_path / "status.json").read_text())
     assert "broken does not start" in status["failed"]
     assert "no such broker" in status["failed"]
