@@ -39,6 +39,8 @@ class Server:
     """Seconds it may take to end by itself."""
     ready_within = READY_WITHIN
     """Seconds it may take to become ready."""
+    gives_way = False
+    """Whether the others go first where there is not enough of the machine."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -81,7 +83,7 @@ class Server:
         command = self.command()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  # the command is ours
-                [*with_this_process(), *command],
+                [*with_this_process(), *(("nice", "-n", "10") if self.gives_way else ()), *command],
                 cwd=self.works_in(),
                 env=self.variables(),
                 stdin=subprocess.DEVNULL,

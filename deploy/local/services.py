@@ -67,6 +67,12 @@ class Program(Server):
             return False
 
 
+class Stream(Program):
+    """Spark takes all of the machine it can get; those who receive and who show the present go first."""
+
+    gives_way = True
+
+
 class Job(Program):
     """A command that does its work and ends; it is ready when it has ended well."""
 
@@ -92,8 +98,8 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[lis
             "TAPEHOUSE_RSS_FEEDS": ",".join(f"http://{in_the_box}/feeds/{name}" for name in FEEDS_IN_THE_BOX),
         }
 
-    def program(name: str, url: str, *arguments: str) -> Program:
-        return Program(name, root / name, lambda: arguments, given, url)
+    def program(name: str, url: str, *arguments: str, kind: type[Program] = Program) -> Program:
+        return kind(name, root / name, lambda: arguments, given, url)
 
     exchange = Program(
         "exchange",
@@ -113,7 +119,7 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[lis
         [
             program("produce", health["PRODUCE"], "produce", "binance", "--port", str(ports["PRODUCE"])),
             program("context", health["CONTEXT"], "produce", *CONTEXT_SOURCES, "--port", str(ports["CONTEXT"])),
-            program("stream", health["STREAM"], "stream", "--port", str(ports["STREAM"])),
+            program("stream", health["STREAM"], "stream", "--port", str(ports["STREAM"]), kind=Stream),
             program("api", f"http://127.0.0.1:{api}/health", "up"),
         ],
     ]

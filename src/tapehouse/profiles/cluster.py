@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import queue
+import sys
 import threading
 import time
 
@@ -13,7 +14,7 @@ from tapehouse.catalog import KLINES_TOPIC, TRADES_TOPIC
 from tapehouse.lake.snapshot import Snapshot
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.windows import DAY, MINUTE
-from tapehouse.pipeline import Stage
+from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
 from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
@@ -60,6 +61,7 @@ class Following:
 
     async def run(self) -> None:
         """Serve until cancelled; raise what ends it otherwise."""
+        sys.setswitchinterval(SWITCH_EVERY)
         app = create_app(self.view, self._lake, lambda: [self.status()], self._settings)
         following, looking = Stage("follow", self._follow), Stage("look", self._look)
         try:
