@@ -5,7 +5,7 @@ Nothing is merged: every item stays, and names the story by the key of the item 
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from itertools import islice
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -111,7 +111,7 @@ class Stories:
             if (
                 told.publisher != publisher
                 and abs(told_at - told.told_at) <= TOLD_WITHIN
-                and are_alike(words, frozenset(told.words))
+                and are_alike(words, told.words)
             ):
                 return told.story
         return None
@@ -169,11 +169,12 @@ def words_of(title: str) -> frozenset[str]:
     return frozenset(word for word in found if word and word not in _EMPTY)
 
 
-def are_alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Tell whether two titles say the same: most of their words, and every number."""
-    shared = len(one & other)
-    numbers = {word for word in one ^ other if word[0].isdigit()}
-    return not numbers and shared >= FEWEST_SHARED and shared >= ALIKE * len(one | other)
+def are_alike(one: frozenset[str], other: Collection[str]) -> bool:
+    """Tell whether two titles say the same: most of their words, and every number. No word is in `other` twice."""
+    shared = sum(word in one for word in other)
+    if shared < max(FEWEST_SHARED, ALIKE * (len(one) + len(other) - shared)):
+        return False
+    return not any(word[0].isdigit() for word in one.symmetric_difference(other))
 
 
 def _digest(text: str) -> int:
