@@ -94,15 +94,14 @@ def platform(folder: Path, source: Exchange, **settings: str) -> Iterator[Platfo
     began = time.monotonic()
     process = subprocess.Popen([*TAPEHOUSE, "up"], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        url = address_of(process)
+        url = _address_of(process)
         fetch(f"{url}/health")
         yield Platform(url, lake, process, time.monotonic() - began)
     finally:
         end(process)
 
 
-def address_of(process: subprocess.Popen[str]) -> str:
-    """Return the address a platform says is to be opened; what it says from then on is read and dropped."""
+def _address_of(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     said = []
     for line in process.stderr:

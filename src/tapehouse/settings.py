@@ -20,6 +20,7 @@ type_names = Annotated[tuple[str, ...], NoDecode]
 
 SOURCES = ("binance", "coingecko", "fear_greed", "rss", "newsapi")
 """The producers this version has; the last runs where it has a key."""
+INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 MOST_FEEDS = 1_000
 
 
@@ -104,6 +105,35 @@ class Settings(BaseSettings):
     )
     time_travel_days: int = Field(7, ge=0, description="How many days back a table's older versions can be read.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    signal_intervals: type_names = Field(
+        ("1m", "5m", "1h"), description="Intervals whose candles are watched for signals; off: nothing is."
+    )
+    signal_baseline: int = Field(240, ge=20, le=1440, description="Windows before it that a window is compared with.")
+    signal_volume_score: float = Field(
+        4.0, gt=0, description="Robust deviations above the usual volume from which on a window is a spike."
+    )
+    signal_minimum_quote_volume: float = Field(
+        1_000.0, ge=0, description="What a window must have traded to be a spike or one-sided, in the quote currency."
+    )
+    signal_outlier_score: float = Field(
+        10.0, gt=0, description="Robust deviations from the usual return from which on a price is an outlier."
+    )
+    signal_vwap_score: float = Field(
+        4.0, gt=0, description="Robust deviations from the usual distance to the VWAP from which on it is told."
+    )
+    signal_volatility_ratio: float = Field(
+        2.5, gt=1, description="So many times the usual volatility is high, and so many times less is low."
+    )
+    signal_taker_score: float = Field(
+        3.5, gt=0, description="Robust deviations from the usual balance of takers from which on a window is one-sided."
+    )
+    signal_divergence: float = Field(
+        0.01, gt=0, lt=1, description="How far CoinGecko's price must lie outside of what was traded; 0.01 is 1 %."
+    )
+    signal_sentiment_extreme: int = Field(
+        25, ge=1, le=49, description="Fear & Greed is extreme up to this value, and from 100 less this value on."
+    )
 
     aws_endpoint_url: str | None = Field(
         None,
@@ -190,6 +220,7 @@ class Settings(BaseSettings):
         "api_allowed_hosts",
         "coingecko_coins",
         "rss_feeds",
+        "signal_intervals",
         mode="before",
     )
     @classmethod
@@ -213,6 +244,16 @@ class Settings(BaseSettings):
         unknown = [name for name in value if name not in SOURCES]
         if unknown:
             raise ValueError(f"this version has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
+        return value
+
+    @field_validator("signal_intervals")
+    @classmethod
+    def _intervals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == ("off",):
+            return ()
+        unknown = [name for name in value if name not in INTERVALS]
+        if unknown:
+            raise ValueError(f"no interval {', '.join(unknown)}; there are {', '.join(INTERVALS)}")
         return value
 
     @field_validator("coingecko_coins")

@@ -99,6 +99,9 @@ candles_verified = Counter(
 )
 windows_overdue = Gauge("tapehouse_windows_overdue", "Windows past their end and not yet proved whole.", ["symbol"])
 
+# Signals
+signals = Counter("tapehouse_signals", "Revisions of signals committed, by what they say.", ["kind", "state"])
+
 # Spark
 stream_rows_per_second = Gauge(
     "tapehouse_stream_rows_per_second", "Records of the tape that Spark took a second, of the last micro-batch."

@@ -141,10 +141,10 @@ def test_an_open_candle_is_judged_as_if_it_ended_now_and_leaves_no_trace(calm, r
         watch.put(each)
     watch.derive(1)
     opened = row(50, 100.0, 500.0, state="open")
-    [foreseen] = [signal for signal in watch.foresee(opened, 2) if signal.kind == "volume_spike"]
-    assert (foreseen.state, foreseen.opened_at) == ("provisional", opened.opened_at)
+    [foreseen] = [signal for signal in watch.foresee(opened) if signal.kind == "volume_spike"]
+    assert (foreseen.state, foreseen.opened_at, foreseen.revision) == ("provisional", opened.opened_at, 0)
     assert len(watch.series) == reach(KEEN) + 50
-    assert watch.foresee(row(49, 100.0, 500.0, state="open"), 2) == []
+    assert watch.foresee(row(49, 100.0, 500.0, state="open")) == []
     watch.put(row(50, 100.0, 500.0))
     [confirmed] = [signal for signal in watch.derive(3) if signal.kind == "volume_spike"]
     assert (confirmed.score, confirmed.state) == (foreseen.score, "confirmed")

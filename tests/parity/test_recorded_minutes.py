@@ -11,14 +11,16 @@ import duckdb
 import polars as pl
 import pytest
 
-from tapehouse.catalog import CANDLES, KLINES, REJECTED, TRADES
+from tapehouse.catalog import CANDLES, KLINES, REJECTED, SIGNALS, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import COLUMNS, REDUCTIONS, merge_all
+from tapehouse.market.signals import Detection
 from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import decode_rest, decode_stream
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.signal_reads import newest_signals
 from tapehouse.streaming.view import LiveView
 
 pytestmark = pytest.mark.recordings
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.recordings
 WHOLE_WINDOWS = (1_723_161_300_000, 1_723_161_600_000)
 SIZES = {"one by one": [1, 7, 100, 399], "columns": [401, 2_000, 9_000], "mixed": [1, 50, 400, 401, 3_000]}
 KLINE_FILE = "2-klines/BTCUSDT-spot-5m-2024-08.csv.zst"
+KEEN = Detection(baseline=4, outlier_score=1.0, taker_score=0.5)
+"""Sees signals in ten minutes."""
 CAPTURE = "1-binance-ws/cryptofeed_BINANCE-ee25be.0_29970208.zst"
 
 
@@ -40,7 +44,7 @@ def run(root, batches: list[Batch]) -> DeltaLake:
     """Take the batches through an engine into a lake of its own."""
     lake, ticks = DeltaLake(str(root)), itertools.count(1_800_000_000_000_000, 300_000)
     lake.create()
-    engine = EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT"]), now=lambda: next(ticks))
+    engine = EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT"], KEEN), now=lambda: next(ticks))
     for batch in batches:
         engine.fold([batch])
         engine.commit_when_due()
@@ -52,6 +56,12 @@ def candles_of(lake: DeltaLake) -> pl.DataFrame:
     """The candles that count, without when they became known and how often they changed."""
     rows = highest_revisions(lake.scan(CANDLES)).drop("known_at", "revision").collect()
     return rows.sort("symbol", "interval", "opened_at")
+
+
+def signals_of(lake: DeltaLake) -> pl.DataFrame:
+    """The signals that stand, without when they became known and how often they changed."""
+    rows = newest_signals(lake.scan(SIGNALS)).filter(pl.col("state") != "retracted").drop("known_at", "revision")
+    return rows.sort("symbol", "interval", "kind", "opened_at").collect()
 
 
 @pytest.mark.parametrize("path", SIZES)
@@ -80,10 +90,11 @@ def test_every_recorded_trade_is_in_bronze_once_with_its_bytes(tmp_path, ten_min
     assert lake.scan(KLINES).collect().is_empty()
 
 
-def test_the_same_tape_in_other_batches_and_orders_gives_the_same_candles(tmp_path, ten_minutes):
+def test_the_same_tape_in_other_batches_and_orders_gives_the_same_candles_and_signals(tmp_path, ten_minutes):
     frames = ten_minutes[5000:15_000]
-    expected = candles_of(run(tmp_path / "ordered", cut(frames, [450], Random(0))))
-    assert expected.height == 10
+    ordered = run(tmp_path / "ordered", cut(frames, [450], Random(0)))
+    expected, signals = candles_of(ordered), signals_of(ordered)
+    assert (expected.height, signals.height > 0) == (10, True)
     for seed in range(3):
         random = Random(seed)
         late = random.sample(range(1, len(frames) - 1), 600)
@@ -92,6 +103,7 @@ def test_the_same_tape_in_other_batches_and_orders_gives_the_same_candles(tmp_pa
         again = random.choices(frames, k=500)
         lake = run(tmp_path / str(seed), cut(tape + again, SIZES["mixed"], random))
         assert candles_of(lake).equals(expected)
+        assert signals_of(lake).equals(signals)
         held = lake.scan(TRADES).select(pl.len(), pl.col("first_trade_id").n_unique()).collect()
         assert held.row(0) == (10_000, 10_000)
 

@@ -12,6 +12,7 @@ from tapehouse.catalog import (
     KLINES,
     OTHER_EVENTS,
     REJECTED,
+    SIGNALS,
     TABLES,
     TRADES,
 )
@@ -21,13 +22,14 @@ from tapehouse.market.candles import Candle
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import CandleRow, Check
+from tapehouse.market.signals import Signal
 from tapehouse.streaming.commits import WRITER, Committer, Unit
 from tapehouse.streaming.fold import Folded
 from tapehouse.streaming.rows import trade_columns
 from tapehouse.streaming.verification import discrepancies
 
 AT = 1_723_161_600_000_000
-ORDER = [TRADES, KLINES, REJECTED, OTHER_EVENTS, *CONTEXT_TABLES.values(), CANDLES, DISCREPANCIES, COVERAGE]
+ORDER = [TRADES, KLINES, REJECTED, OTHER_EVENTS, *CONTEXT_TABLES.values(), CANDLES, SIGNALS, DISCREPANCIES, COVERAGE]
 """What follows from the trades is written after them, and what is held is said last."""
 
 
@@ -89,6 +91,7 @@ def everything(trade_id: int) -> Unit:
     versions = [Version(Observation(kind, "s", "key", AT, AT, {}), AT, b"v") for kind in CONTEXT_TABLES]
     unit.add(Folded(klines=[(kline, b"k")], rejected=[refused], other=[("listStatus", b"o", AT)], versions=versions))
     unit.candles.append(CandleRow("BTCUSDT", "1m", AT, candle, None, "closed", 1, AT))
+    unit.signals.append(Signal("volume_spike", "BTCUSDT", "1m", AT, 5.0, "confirmed", {}, 1, AT))
     unit.coverage.append(("BTCUSDT", trade_id, trade_id, "held"))
     unit.discrepancies += discrepancies(Check("BTCUSDT", AT, [("high", 1, 2)]), "stays", AT)
     unit.known_at = AT

@@ -32,8 +32,8 @@ class Beside:
         self.settled = Settled(self.lake, snapshot)
 
     def look(self) -> None:
-        rows, _ = self.settled.look()
-        self.follower.take_over(rows)
+        rows, signals, _ = self.settled.look()
+        self.follower.take_over(rows, signals)
 
 
 def candles(view: LiveView, lake: DeltaLake, symbol: str, interval: str):

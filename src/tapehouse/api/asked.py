@@ -7,6 +7,7 @@ from fastapi import Path, Query
 from pydantic import BeforeValidator
 
 from tapehouse.api.problems import ProblemError, unknown_symbol
+from tapehouse.market.signals import Kind, State
 
 MOST_ROWS = 5000
 MOST_HOURS = 24 * 31
@@ -66,6 +67,14 @@ SymbolsCompared = Annotated[
     ),
 ]
 Search = Annotated[str, Query(description="Words; a story must hold every one.", max_length=LONGEST_SEARCH)]
+
+SignalSymbol = Annotated[
+    str | None, Query(description="A symbol that is held; `*` is the market as a whole.", max_length=40)
+]
+SignalKind = Annotated[Kind | None, Query(description="Only signals of this kind.")]
+SignalState = Annotated[State | None, Query(description="Only those in this state; without it, all not retracted.")]
+IntervalWatched = Annotated[IntervalName | None, Query(description="Only of windows of this length.")]
+Since = Annotated[_Time, Query(description="Only of windows that opened then or later.")]
 
 
 def known(symbol: str, symbols: list[str]) -> str:

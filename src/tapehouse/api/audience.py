@@ -4,17 +4,20 @@ from collections.abc import Collection, Iterator
 
 from tapehouse.api.clients import Client
 from tapehouse.api.messages import Subscribe
+from tapehouse.market.signals import WHOLE_MARKET
 from tapehouse.streaming.view import Interest
 
 Topic = tuple[str, ...]
-"""("candles", symbol, interval), ("trades", symbol), ("market", symbol), or the name of a channel that is one."""
-_WHOLE_CHANNELS = frozenset({"prices", "health", "market", "sentiment", "news"})
+"""("candles", symbol, interval), ("trades", symbol) and likewise of market and signals, or a channel that is one."""
+_WHOLE_CHANNELS = frozenset({"prices", "health", "market", "sentiment", "news", "signals"})
 
 
 def topics_of(wanted: Subscribe) -> set[Topic]:
     """Return the topics a subscription is about."""
     found: set[Topic] = {(channel,) for channel in wanted.channels if channel in _WHOLE_CHANNELS}
-    for channel in {"trades", "market"} & set(wanted.channels):
+    if "signals" in wanted.channels:
+        found.add(("signals", WHOLE_MARKET))
+    for channel in {"trades", "market", "signals"} & set(wanted.channels):
         found |= {(channel, symbol) for symbol in wanted.symbols}
     if "candles" in wanted.channels:
         found |= {("candles", symbol, wanted.interval) for symbol in wanted.symbols}
@@ -67,4 +70,6 @@ class Audience:
             trades=frozenset(symbol for kind, *rest in self._listeners for symbol in rest if kind == "trades"),
             candles=frozenset((topic[1], topic[2]) for topic in self._listeners if topic[0] == "candles"),
             prices=("prices",) in self._listeners,
+            signals=frozenset(topic[1] for topic in self._listeners if topic[0] == "signals" and len(topic) > 1)
+            - {WHOLE_MARKET},
         )

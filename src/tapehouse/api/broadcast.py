@@ -7,6 +7,7 @@ from tapehouse.api import messages
 from tapehouse.api.audience import Audience
 from tapehouse.api.clients import offer
 from tapehouse.api.context_changes import ContextChanges
+from tapehouse.api.signal_changes import SignalChanges
 from tapehouse.api.standing import Standing
 from tapehouse.market.ledger import CandleRow
 from tapehouse.streaming.view import LiveView, Update
@@ -14,6 +15,7 @@ from tapehouse.streaming.view import LiveView, Update
 HEALTH_EVERY = 1.0
 PRICES_EVERY = 0.25
 CONTEXT_EVERY = 0.25
+SIGNALS_EVERY = 0.25
 """Seconds between two messages of those channels."""
 
 Report = Callable[[Iterable[str]], dict[str, object]]
@@ -37,6 +39,7 @@ class Broadcast:
             tasks.create_task(_repeat(PRICES_EVERY, self._tell_prices))
             tasks.create_task(_repeat(HEALTH_EVERY, self._tell_health))
             tasks.create_task(_repeat(CONTEXT_EVERY, ContextChanges(self._view, self._audience).tell))
+            tasks.create_task(_repeat(SIGNALS_EVERY, SignalChanges(self._view, self._audience).tell))
 
     def health(self, symbols: Iterable[str]) -> str:
         """Make the health message of some symbols."""

@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 
 import tapehouse
-from tapehouse.api import analytics_routes, context_routes, health, page, problems, routes
+from tapehouse.api import analytics_routes, context_routes, health, page, problems, routes, signal_routes
 from tapehouse.api.context_queries import ContextQueries
 from tapehouse.api.live import LiveSocket
 from tapehouse.api.queries import Queries
 from tapehouse.api.reads import Reads
 from tapehouse.api.security import Guard
+from tapehouse.api.signal_queries import SignalQueries
 from tapehouse.errors import ConfigError
 from tapehouse.ports import Lake
 from tapehouse.settings import Settings
@@ -43,9 +44,10 @@ Live data comes over a WebSocket at `/live`. It greets with
 `{"subscribe": {"symbols": ["BTCUSDT"], "interval": "1m", "channels": ["candles", "trades", "prices", "health"]}}`;
 a new subscription replaces the one before. The answer is a `snapshot`; then come `candles`, `trades`, `prices` and
 `health`, each with the sequence number of the state it shows. The channels `market`, `sentiment` and `news` tell the
-market's context: first what is known, then what changes. Decimals are strings there. A client that reads too
-slowly gets a `catch_up` in place of what it missed, with `skipped_messages`; one that does not read for 20 s is closed
-with 4008.
+market's context: first what is known, then what changes. The channel `signals` tells those of the symbols and of the
+market as a whole; with revision 0 what an open window would say if it ended now. Decimals are strings there. A client
+that reads too slowly gets a `catch_up` in place of what it missed, with `skipped_messages`; one that does not read for
+20 s is closed with 4008.
 """
 
 
@@ -69,6 +71,7 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     app.include_router(routes.build(view, queries, reads, report))
     app.include_router(analytics_routes.build(view, queries, reads))
     app.include_router(context_routes.build(view, ContextQueries(view.context, lake), reads))
+    app.include_router(signal_routes.build(view, SignalQueries(view.signals, lake), reads))
     app.router.routes.append(WebSocketRoute("/live", live.serve))
     page.register(app, docs_page(settings))
     problems.register(app)

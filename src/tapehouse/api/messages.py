@@ -13,16 +13,18 @@ from tapehouse.api.asked import IntervalName
 from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import as_text, time_text, to_json
 from tapehouse.api.rows import candle_fields, trade_fields
+from tapehouse.api.signal_rows import signal_fields
 from tapehouse.market.context import Version
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Signal
 from tapehouse.market.windows import INTERVALS
 
 PROTOCOL = 1
 MOST_SYMBOLS = 20
 """Most symbols in one subscription; prices come of all."""
 
-Channel = Literal["candles", "trades", "prices", "health", "market", "sentiment", "news"]
+Channel = Literal["candles", "trades", "prices", "health", "market", "sentiment", "news", "signals"]
 StateKind = Literal["snapshot", "catch_up"]
 
 
@@ -119,6 +121,11 @@ def sentiment(sequence: int, days: Iterable[Version]) -> str:
 def news(sequence: int, stories: Iterable[Version]) -> str:
     """Tell stories, newest last."""
     return _message("news", sequence, news=[_version(story) for story in stories])
+
+
+def signals(sequence: int, changed: Iterable[Signal]) -> str:
+    """Tell signals, each as it is known now; one of an open window has revision 0, and is gone when `retracted`."""
+    return _message("signals", sequence, signals=[signal_fields(signal) for signal in changed])
 
 
 def health(sequence: int, report: dict[str, object]) -> str:

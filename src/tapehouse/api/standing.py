@@ -8,6 +8,7 @@ from tapehouse.api.messages import Subscribe
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import WHOLE_MARKET
 from tapehouse.streaming.view import LiveView
 
 CANDLES = 500
@@ -15,7 +16,8 @@ TRADES = 60
 """Most rows of one symbol in a snapshot."""
 STORIES = 100
 DAYS = 90
-"""Most stories, and days of the index, that are told at first."""
+SIGNALS = 200
+"""Most stories, days of the index, and signals that are told at first."""
 
 
 class Standing:
@@ -60,6 +62,11 @@ class Standing:
             yield messages.sentiment(sequence, context.newest("sentiment")[-DAYS:])
         if "news" in wanted.channels:
             yield messages.news(sequence, context.newest("news")[-STORIES:])
+        if "signals" in wanted.channels:
+            told, about = self._view.signals, {*wanted.symbols, WHOLE_MARKET}
+            known = [signal for signal in told.newest() if signal.symbol in about and signal.state != "retracted"]
+            seen = [signal for signal in told.open() if signal.symbol in about]
+            yield messages.signals(sequence, [*known[-SIGNALS:], *seen])
 
     def _day(self, symbol: str) -> CandleRow | None:
         """Return the day's open candle, which says how far the price has moved today."""

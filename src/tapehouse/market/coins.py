@@ -4,6 +4,8 @@ A ticker or a name that is also an everyday word ("ONE", "LINK", "Avalanche") is
 for more than the word itself.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -121,3 +123,19 @@ NOT_COINS = (
     "Trust Wallet",
 )
 """Names that hold a coin's name and are not about it."""
+
+DOLLARS = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD")
+"""What a symbol is quoted in that is worth a dollar."""
+_BY_TICKER = {coin.ticker: coin.coin for coin in COINS}
+
+
+def coin_traded(symbol: str, pins: Mapping[str, str]) -> str | None:
+    """Return the coin, by its id on CoinGecko, whose price in dollars a symbol tells; None where it tells none.
+
+    `pins` name the coin of tickers, before the coins listed here do.
+    """
+    quote = next((quote for quote in DOLLARS if symbol.endswith(quote) and symbol != quote), None)
+    if quote is None:
+        return None
+    ticker = symbol.removesuffix(quote)
+    return pins.get(ticker) or _BY_TICKER.get(ticker)

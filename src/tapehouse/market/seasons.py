@@ -29,12 +29,15 @@ class Seasons:
 
     def put(self, row: CandleRow) -> None:
         """Take an hour's candle in place of what is known of the hour; one before `origin` is left alone."""
-        place = (row.opened_at - self.origin) // HOUR
+        self.tell(row.opened_at, row.candle.volume if row.candle is not None and row.state == CLOSED else 0)
+
+    def tell(self, opened: int, volume: int) -> None:
+        """Take an hour's volume in units, 0 where it is not proved or nothing traded; see `put`."""
+        place = (opened - self.origin) // HOUR
         if place < 0:
             return
         self._volumes.extend([nan] * (place + 1 - len(self._volumes)))
-        traded = row.candle is not None and row.candle.volume > 0 and row.state == CLOSED
-        self._volumes[place] = log(row.candle.volume) if traded and row.candle is not None else nan
+        self._volumes[place] = log(volume) if volume > 0 else nan
 
     def at(self, time: int) -> float:
         """Return the season of the hour a time lies in; NaN with fewer than ENOUGH_WEEKS weeks of it."""

@@ -25,18 +25,10 @@ ONE_SIDED = 0.005
 """What is added to both sides of the taker volume, as a part of it: a window of buyers alone has finite odds."""
 _BODY = 2 * log(2) - 1
 _FLOATS = (
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "log_volume",
-    "excess",
-    "move",
-    "variance",
-    "odds",
-    "distance",
+    *("high", "low", "close", "volume", "quote_volume"),
+    *("log_volume", "excess", "move", "variance", "odds", "distance"),
 )
+_SUMMED = ("proved_volume", "proved_quote_volume")
 
 
 class Series:
@@ -45,7 +37,7 @@ class Series:
     `high, low, close` are logarithms, NaN where not known; `volume` and `quote_volume` are amounts. Of proved windows:
     `log_volume`, its `excess` over the windows just before, `odds` (buyers by sellers, its logarithm) and `move` (log
     return to the close before) where something traded, `variance` (Garman and Klass's, Journal of Business 53, 1980),
-    `distance` (logarithm of the close by the rolling VWAP).
+    `distance` (logarithm of the close by the rolling VWAP), and the amounts that VWAP is made from, 0 elsewhere.
     """
 
     def __init__(self, interval: str, origin: int) -> None:
@@ -58,6 +50,7 @@ class Series:
         self.high, self.low, self.close, self.volume, self.quote_volume = (array("d") for _ in range(5))
         self.log_volume, self.excess, self.move = (array("d") for _ in range(3))
         self.variance, self.odds, self.distance = (array("d") for _ in range(3))
+        self.proved_volume, self.proved_quote_volume = array("d"), array("d")
 
     def __len__(self) -> int:
         return len(self.state)
@@ -80,6 +73,8 @@ class Series:
         else:
             self._put_flat(place, row.flat)
         self.state[place] = PROVED if proved else UNPROVED
+        self.proved_volume[place] = self.volume[place] if proved else 0.0
+        self.proved_quote_volume[place] = self.quote_volume[place] if proved else 0.0
         for later in range(place, min(place + 2, len(self))):
             self.move[later] = self._move(later)
         for later in range(place, min(place + LEVEL_LENGTH + 1, len(self))):
@@ -105,7 +100,7 @@ class Series:
         self.origin += places * self.step
 
     def _columns(self) -> list["array[int] | array[float]"]:
-        floats = [getattr(self, name) for name in _FLOATS]
+        floats = [getattr(self, name) for name in (*_FLOATS, *_SUMMED)]
         return [self.state, self.first_trade_id, self.last_trade_id, *floats]
 
     def _reach(self, length: int) -> None:
@@ -116,6 +111,8 @@ class Series:
             self.last_trade_id.extend([-1] * missing)
             for name in _FLOATS:
                 getattr(self, name).extend([nan] * missing)
+            for name in _SUMMED:
+                getattr(self, name).extend([0.0] * missing)
 
     def _put_candle(self, place: int, candle: Candle, *, proved: bool) -> None:
         opened, self.close[place] = log(candle.open), log(candle.close)
@@ -162,11 +159,10 @@ class Series:
         NaN where less than half of the windows before are proved, or nothing traded.
         """
         start = max(place - VWAP_LENGTH + 1, 0)
-        chosen = [at for at in range(start, place) if self.state[at] == PROVED] + [place]
-        if len(chosen) < VWAP_LENGTH // 2:
+        if self.state[start:place].count(PROVED) + 1 < VWAP_LENGTH // 2:
             return nan
-        volume = fsum([self.volume[at] for at in chosen])
-        quote_volume = fsum([self.quote_volume[at] for at in chosen])
+        volume = fsum([*self.proved_volume[start:place], self.volume[place]])
+        quote_volume = fsum([*self.proved_quote_volume[start:place], self.quote_volume[place]])
         if not volume > 0:
             return nan
         return self.close[place] - log(10**PRICE_SCALE * quote_volume / volume)

@@ -6,6 +6,8 @@ older ones is not judged here, and `reaches` says so.
 
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from tapehouse.market.deviations import vwap_deviation
 from tapehouse.market.divergences import LATE_BY, Told, divergence
 from tapehouse.market.imbalances import taker_imbalance
@@ -44,14 +46,18 @@ class Watch:
         self.told: dict[int, Told] = {}
         """What others told, by the opening of the window it is of."""
         self._detection = detection
-        self._seasons = seasons
+        self.seasons = seasons
         self._signals: dict[Key, Signal] = {}
         self._dirty: set[int] = set()
 
-    def recall(self, candles: Iterable[CandleRow], signals: Iterable[Signal] = ()) -> None:
-        """Take what is stored already: candles, oldest first, and the newest revisions of signals."""
+    def recall(
+        self, candles: Iterable[CandleRow] = (), signals: Iterable[Signal] = (), told: Iterable[Told] = ()
+    ) -> None:
+        """Take what is stored already: candles, oldest first, the newest revisions of signals, and what others told."""
         self.series.put_all(candles)
         self._signals |= {(signal.kind, signal.opened_at): signal for signal in signals}
+        for each in told:
+            self._keep(each)
 
     def put(self, row: CandleRow) -> None:
         """Take a candle that is new or corrected; every window that rests on it is to be judged anew."""
@@ -60,9 +66,8 @@ class Watch:
 
     def tell(self, told: Told) -> None:
         """Take a price that somebody else told; of two of one window, the one that was told last counts."""
-        opened = told.observed_at - told.observed_at % self.series.step
-        if opened not in self.told or self.told[opened] < told:
-            self.told[opened] = told
+        opened = self._keep(told)
+        if opened is not None:
             self.touch(opened, opened + self.series.step)
 
     def touch(self, start: int, end: int) -> None:
@@ -73,7 +78,7 @@ class Watch:
     def derive(self, known_at: int) -> list[Signal]:
         """Judge what has to be, and return a revision of every signal of which there is something new to say."""
         found: list[Signal] = []
-        stretch = Stretch(self.series, self._seasons, self._detection)
+        stretch = Stretch(self.series, self.seasons, self._detection)
         for opened in sorted(self._dirty):
             for kind, finding in self._findings(stretch, opened).items():
                 about = kind, self.symbol, self.series.interval, opened
@@ -84,18 +89,18 @@ class Watch:
         self._dirty.clear()
         return found
 
-    def foresee(self, row: CandleRow, known_at: int) -> list[Signal]:
-        """Return what would be signals if the window of an open candle ended now; nothing is kept of it."""
+    def foresee(self, row: CandleRow) -> list[Signal]:
+        """Return what would be signals if the window of an open candle ended now, as revisions 0; none is kept."""
         length = len(self.series)
-        if self.series.place(row.opened_at) < length:
+        if not 0 <= self.series.place(row.opened_at) - length <= reach(self._detection):
             return []
         place = self.series.put(row)
-        stretch = Stretch(self.series, self._seasons, self._detection)
+        stretch = Stretch(self.series, self.seasons, self._detection)
         findings = {kind: detect(stretch, place) for kind, detect in DETECTORS.items()}
         self.series.cut(length)
         about = self.symbol, self.series.interval, row.opened_at
-        revisions = (revised(None, finding, (kind, *about), known_at) for kind, finding in findings.items())
-        return [signal for signal in revisions if signal is not None]
+        revisions = (revised(None, finding, (kind, *about), known_at=0) for kind, finding in findings.items())
+        return [msgspec.structs.replace(signal, revision=0) for signal in revisions if signal is not None]
 
     def reaches(self, opened: int) -> bool:
         """Tell whether everything that a window may rest on would lie in this series."""
@@ -105,7 +110,14 @@ class Watch:
         """Forget so many of the oldest windows, and what was said of them."""
         self.series.forget(places)
         self._signals = {key: signal for key, signal in self._signals.items() if key[1] >= self.series.origin}
-        self.told = {opened: told for opened, told in self.told.items() if opened >= self.series.origin}
+        self.told = {opened: told for opened, told in self.told.items() if self.reaches(opened)}
+
+    def _keep(self, told: Told) -> int | None:
+        opened = told.observed_at - told.observed_at % self.series.step
+        if opened in self.told and self.told[opened] >= told:
+            return None
+        self.told[opened] = told
+        return opened
 
     def _findings(self, stretch: Stretch, opened: int) -> dict[Kind, Finding | None]:
         place = self.series.place(opened)

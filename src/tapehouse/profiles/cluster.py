@@ -13,11 +13,13 @@ from tapehouse.api.main import create_app, serve
 from tapehouse.catalog import KLINES_TOPIC, TRADES_TOPIC
 from tapehouse.lake.snapshot import Snapshot
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Signal
 from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
 from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
+from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake_to_read, reading
 from tapehouse.settings import Settings
 from tapehouse.streaming.followed_view import FollowedView
@@ -47,15 +49,16 @@ class Following:
         self._settings = settings
         self._lake = open_lake_to_read(settings)
         snapshot = Snapshot(self._lake)
-        recovered = recover(snapshot, settings.symbols)
+        recovered = recover(snapshot, settings.symbols, detection(settings), settings.coingecko_pins())
         clock = ArrivalClock(recovered.known_at)
         self.view = FollowedView()
         self.view.context.recall(snapshot)
+        self.view.signals.recall(snapshot)
         self._follower = Follower(self._lake, self.view, recovered, now=clock.now)
         for symbol, (compared, agreeing) in tally(snapshot, clock.now() - DAY).items():
             self._follower.count_verified(symbol, compared, agreeing)
         self._settled = Settled(self._lake, snapshot)
-        self._found: queue.Queue[list[CandleRow]] = queue.Queue(MOST_LOOKS)
+        self._found: queue.Queue[tuple[list[CandleRow], list[Signal]]] = queue.Queue(MOST_LOOKS)
         self._since = time.time_ns() // 1000
         self.tape = KafkaTapeReader(settings, since=max(0, recovered.known_at - MARGIN), topics=TOPICS)
 
@@ -110,17 +113,17 @@ class Following:
             if batches:
                 self._follower.fold(batches)
             while not self._found.empty():
-                self._follower.take_over(self._found.get())
+                self._follower.take_over(*self._found.get())
 
     def _look(self, stopping: threading.Event) -> None:
         while not stopping.wait(LOOK_EVERY):
             if self._found.full():
                 continue
-            rows, committed = self._settled.look()
+            rows, signals, committed = self._settled.look()
             if committed:
                 self.view.committed_at = time.time_ns() // 1000
-            if rows:
-                self._found.put(rows)
+            if rows or signals:
+                self._found.put((rows, signals))
 
 
 def run_up(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from tapehouse.profiles.process import (
     say,
     when_told_to_stop,
 )
+from tapehouse.profiles.signals import detection
 from tapehouse.profiles.sources import coins_with_history, polled_sources
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
@@ -49,10 +50,11 @@ _DEMO_INTERVALS = {"coingecko_interval": 60.0, "coingecko_price_interval": 15.0,
 
 def embedded(settings: Settings, lake: DeltaLake) -> Parts:
     """Put the embedded profile together on what the lake holds: one process, wheels only."""
-    recovered = recover(lake, settings.symbols)
+    recovered = recover(lake, settings.symbols, detection(settings), settings.coingecko_pins())
     clock = ArrivalClock(recovered.known_at)
     view = LiveView()
     view.context.recall(lake)
+    view.signals.recall(lake)
     engine = EmbeddedEngine(
         lake,
         view,

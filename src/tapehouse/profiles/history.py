@@ -14,6 +14,7 @@ from tapehouse.lake.maintenance import Maintenance
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import say
+from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, open_lake_to_read, reading, writing
 from tapehouse.reports import print_rebuilt, print_verification, telling_progress
 from tapehouse.settings import Settings
@@ -47,7 +48,7 @@ def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, en
 
 async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
     lake = open_lake(settings)
-    recovered = recover(lake, symbols)
+    recovered = recover(lake, symbols, detection(settings), settings.coingecko_pins())
     clock = ArrivalClock(recovered.known_at)
     engine = EmbeddedEngine(lake, LiveView(), recovered, now=clock.now, keep_payload=settings.keep_payload)
     source = BinanceSource(settings, floor=recovered.known_at)

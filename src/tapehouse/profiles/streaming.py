@@ -19,6 +19,7 @@ from tapehouse.pipeline import Stage, maintain_forever, settle_disputes
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import first_error, leave_within, say, when_told_to_stop
+from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
 from tapehouse.streaming.bookkeeping import Bookkeeping
@@ -84,7 +85,7 @@ class Stream:
         self._settings = settings
         self.lake: DeltaLake = open_lake(settings)
         self.maintenance = Maintenance(self.lake)
-        recovered = recover(self.lake, settings.symbols)
+        recovered = recover(self.lake, settings.symbols, detection(settings), settings.coingecko_pins())
         self.clock = ArrivalClock(recovered.known_at)
         self._engine = SparkEngine(
             self.lake,

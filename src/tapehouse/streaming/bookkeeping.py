@@ -10,17 +10,20 @@ from functools import cache
 from tapehouse import telemetry
 from tapehouse.market.coverage import Ranges
 from tapehouse.market.ledger import CandleRow, Check, Ledger
-from tapehouse.market.windows import MINUTE
+from tapehouse.market.windows import MINUTE, SECOND
 from tapehouse.ports import Hole
 from tapehouse.streaming.commits import Unit
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.recovery import Recovered
 from tapehouse.streaming.rows import Row
-from tapehouse.streaming.view import SymbolHealth
+from tapehouse.streaming.view import LiveView, SymbolHealth
 
 MOST_DISPUTES = 10_000
 """Candles that differ from the exchange's and wait to be looked into at most."""
+
+FORESEE_EVERY = SECOND
+"""Time between two looks at the open windows of symbols that are watched."""
 
 _overdue = cache(telemetry.windows_overdue.labels)
 
@@ -38,8 +41,10 @@ class Bookkeeping:
         self.opened: list[Hole] = []
         self.recalled: set[str] = set()
         self._ledgers = recovered.ledgers
+        self._signals = recovered.signals
         self._fold = fold
         self._now = now
+        self._foreseen_at = 0
         self._held: dict[str, Ranges] = {}
         self._discrepancies: deque[Row] = deque()
         self._checked: Counter[str] = Counter()
@@ -85,11 +90,24 @@ class Bookkeeping:
         self.opened.clear()
 
     def take_unit(self) -> Unit:
-        """Return what is to be committed, with the differences recorded; what follows goes into a new unit."""
+        """Return what is to be committed, with the differences recorded and the signals that follow from it.
+
+        Call it when the lake holds every unit taken before. What comes later goes into a new unit.
+        """
         while self._discrepancies:
             self.unit.discrepancies.append(self._discrepancies.popleft())
         unit, self.unit = self.unit, Unit()
+        versions = [version for part in unit.parts for version in part.versions]
+        unit.signals = self._signals.derive(unit.candles, versions, self._ledgers, self._now())
         return unit
+
+    def foresee(self, view: LiveView) -> None:
+        """Show now and then what the open windows of the symbols that are watched would say if they ended now."""
+        now = self._now()
+        if now - self._foreseen_at >= FORESEE_EVERY:
+            self._foreseen_at = now
+            for symbol in view.watched() & self._ledgers.keys():
+                view.signals.foresee(symbol, self._signals.foresee(self._ledgers[symbol]), view.horizon)
 
     def record(self, discrepancies: Sequence[Row]) -> None:
         """Store differences from the exchange that stayed, with the next unit; from any thread."""

@@ -17,12 +17,14 @@ from tapehouse.catalog import (
     KLINES,
     OTHER_EVENTS,
     REJECTED,
+    SIGNALS,
     TABLES,
     TRADES,
 )
 from tapehouse.errors import LakeError
 from tapehouse.market.events import Kline
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Signal
 from tapehouse.ports import Lake
 from tapehouse.streaming.fold import Folded
 from tapehouse.streaming.rows import (
@@ -32,6 +34,7 @@ from tapehouse.streaming.rows import (
     bronze_other_events,
     bronze_rejected,
     bronze_trades,
+    gold_signals,
     silver_candles,
     silver_coverage,
     silver_discrepancies,
@@ -50,6 +53,7 @@ class Unit(msgspec.Struct):
     parts: list[Folded] = msgspec.field(default_factory=list)
     candles: list[CandleRow] = msgspec.field(default_factory=list)
     coverage: list[tuple[str, int, int, str]] = msgspec.field(default_factory=list)
+    signals: list[Signal] = msgspec.field(default_factory=list)
     discrepancies: list[Row] = msgspec.field(default_factory=list)
     known_at: int = 0
     rows: int = 0
@@ -62,7 +66,7 @@ class Unit(msgspec.Struct):
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to commit."""
-        return not (self.rows or self.candles or self.coverage or self.discrepancies)
+        return not (self.rows or self.candles or self.signals or self.coverage or self.discrepancies)
 
     def trades(self) -> pl.DataFrame | None:
         """Return the accepted trades as columns, None when there are none."""
@@ -185,13 +189,20 @@ def commit_rest_of_bronze(unit: Unit, append: Append) -> None:
 
 
 def commit_silver(unit: Unit, append: Append) -> None:
-    """Append what follows from bronze, which must be there; the ranges held come last."""
+    """Append what follows from bronze, which must be there: candles, their signals, and the ranges held last.
+
+    Once the ranges are there, a start has nothing to do again of what came before.
+    """
     if unit.candles:
         append(CANDLES, silver_candles(unit.candles))
         for row in unit.candles:
             telemetry.candles_written.labels(row.interval, row.state).inc()
             if row.revision > 1:
                 telemetry.candle_revisions.labels(row.interval).inc()
+    if unit.signals:
+        append(SIGNALS, gold_signals(unit.signals))
+        for signal in unit.signals:
+            telemetry.signals.labels(signal.kind, signal.state).inc()
     if unit.discrepancies:
         append(DISCREPANCIES, silver_discrepancies(unit.discrepancies))
     if unit.coverage:

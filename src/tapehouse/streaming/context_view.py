@@ -59,12 +59,9 @@ class ContextView:
         """Show what was told; called by the engine's thread."""
         with self._lock:
             for version in versions:
-                if version.observation.source == HISTORY:
-                    continue
-                kept = msgspec.structs.replace(version, payload=b"")
-                if self._keep(kept):
+                if version.observation.source != HISTORY and self._keep(version):
                     self._sequence += 1
-                    self._changes.append((self._sequence, kept))
+                    self._changes.append((self._sequence, version))
             for kind in {version.observation.kind for version in versions}:
                 self._bound(kind)
 
@@ -90,7 +87,7 @@ class ContextView:
         known = self._newest[told.kind].get((told.source, told.key))
         if known is not None and known.known_at >= version.known_at:
             return False
-        self._newest[told.kind][told.source, told.key] = version
+        self._newest[told.kind][told.source, told.key] = msgspec.structs.replace(version, payload=b"")
         return True
 
     def _bound(self, kind: Kind) -> None:

@@ -114,6 +114,7 @@ class EmbeddedEngine:
         if self._books.opened or self._committed_at - self._covered_at >= COVERAGE_EVERY:
             self._cover()
         unit = self._books.take_unit()
+        self._view.signals.publish(unit.signals)
         if not unit.is_empty():
             self._committer.submit(unit)
 
@@ -137,6 +138,7 @@ class EmbeddedEngine:
         singles = [[trade for trade, _ in folded.singles]] if folded.singles else []
         self._view.publish([*singles, *chunks], candles)
         self._show_health(symbols)
+        self._books.foresee(self._view)
         if candles or self._books.recalled:
             self._books.trim(symbols)
 

@@ -7,17 +7,19 @@ revisions are taken over as they come, and until then the follower's own judgeme
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 import polars as pl
 
 from tapehouse import telemetry
 from tapehouse.catalog import TRADES
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Signal
 from tapehouse.market.windows import INTERVALS, kept_from
 from tapehouse.ports import Batch, Lake
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Unit
 from tapehouse.streaming.fold import Fold
-from tapehouse.streaming.followed_view import FollowedView
+from tapehouse.streaming.followed_view import NOT_STORED, FollowedView
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import Recovered, recall_days
 
@@ -35,6 +37,7 @@ class Follower:
         self._lake = lake
         self._view = view
         self._ledgers = recovered.ledgers
+        recovered.signals.read_from(lake)
         self._quantities = Quantities(self._read_quantities)
         self._recent: deque[pl.DataFrame] = deque()
         self._fold = Fold(self._ledgers, self._quantities.between, self._recall, recovered.context)
@@ -57,13 +60,15 @@ class Follower:
         self._view.publish([*singles, *chunks], [row for row in candles if self._is_ours_to_judge(row)])
         symbols = folded.symbols()
         self._show_health(symbols)
+        self._books.foresee(self._view)
         if candles or self._books.recalled:
             self._books.trim(symbols)
         self._remember(self._let_go())
 
-    def take_over(self, rows: Sequence[CandleRow]) -> None:
+    def take_over(self, rows: Sequence[CandleRow], signals: Sequence[Signal] = ()) -> None:
         """Show revisions that the lake has now."""
         self._view.publish([], self._view.confirm(rows))
+        self._view.signals.publish(signals)
 
     def count_verified(self, symbol: str, checked: int, agreed: int) -> None:
         """Begin the tally of verified candles with what was verified before."""
@@ -78,7 +83,9 @@ class Follower:
         """Return what an engine would commit now; nobody commits it here."""
         self._books.cover(0)
         self._books.disputes.clear()
-        return self._books.take_unit()
+        unit = self._books.take_unit()
+        self._view.signals.publish(msgspec.structs.replace(signal, known_at=NOT_STORED) for signal in unit.signals)
+        return unit
 
     def _remember(self, unit: Unit) -> None:
         trades = unit.trades()

@@ -5,7 +5,7 @@ their windows are computed anew; a candle that was written already comes out equ
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 import msgspec
@@ -17,12 +17,14 @@ from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candle
 from tapehouse.market.coverage import Ranges, overlay
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
+from tapehouse.market.signals import Detection
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
 from tapehouse.ports import Hole, Lake
 from tapehouse.streaming.columns import minute_of
 from tapehouse.streaming.context import Context, recall_context
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.rows import candle_rows, klines_of, to_time
+from tapehouse.streaming.signals import Signals
 from tapehouse.streaming.view import to_trades
 
 MARGIN = 60 * SECOND
@@ -40,13 +42,19 @@ class Recovered(msgspec.Struct):
     known_at: int
     unsaid: list[tuple[str, int, int]]
     """Ranges (symbol, first id, last id) that bronze holds and `silver/coverage` does not name yet."""
-    context: Context = msgspec.field(default_factory=Context)
-    covered_to: int = 0
+    context: Context
+    covered_to: int
     """Time of receipt (microseconds) up to which `silver/coverage` names what bronze holds."""
+    signals: Signals
 
 
-def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
-    """Read the lake; return ledgers of the wanted symbols (or patterns) that go on where the last commit ended."""
+def recover(
+    lake: Lake, wanted: Sequence[str], detection: Detection | None = None, pins: Mapping[str, str] | None = None
+) -> Recovered:
+    """Read the lake; return ledgers of the wanted symbols (or patterns) that go on where the last commit ended.
+
+    `detection` is what is a signal; `pins` name the coins of tickers.
+    """
     held, missing, known_at = read_coverage(lake)
     tail = _tail(lake, known_at - MARGIN)
     unsaid = _unsaid(tail, held)
@@ -64,7 +72,9 @@ def recover(lake: Lake, wanted: Sequence[str]) -> Recovered:
     last = _last_trades(lake, ledgers, tail)
     holes = [hole for ledger in ledgers.values() for hole in _holes(lake, ledger, last)]
     times = [known_at, *_times(ledgers, tail)]
-    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake), known_at)
+    signals = Signals(detection or Detection(), pins or {}, since=max(known_at - MARGIN, 0))
+    signals.read_from(lake)
+    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake), known_at, signals)
 
 
 def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:

@@ -14,6 +14,7 @@ from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.windows import INTERVALS, MINUTE, SECOND, opened_at
 from tapehouse.streaming.context_view import ContextView
+from tapehouse.streaming.signal_view import SignalView
 
 RECENT_TRADES = 200_000
 """Trades kept in memory over all symbols, besides those not yet committed."""
@@ -31,11 +32,15 @@ Chunk = Sequence[Trade] | pl.DataFrame
 
 
 class Interest(msgspec.Struct, frozen=True):
-    """What a reader wants to hear of: trades of symbols, candles of (symbol, interval), and that anything traded."""
+    """What a reader wants to hear of: trades of symbols, candles of (symbol, interval), and that anything traded.
+
+    `signals` are the symbols whose open windows are watched for it; they are told apart, in the view's `signals`.
+    """
 
     trades: frozenset[str] = frozenset()
     candles: frozenset[tuple[str, str]] = frozenset()
     prices: bool = False
+    signals: frozenset[str] = frozenset()
 
     def is_anything(self) -> bool:
         """Tell whether there is anything to hear."""
@@ -100,10 +105,11 @@ class SymbolHealth(msgspec.Struct, frozen=True):
 
 
 class LiveView:
-    """The newest trades, the open candles and the health of each symbol, and what is known beside them (`context`)."""
+    """The newest trades, the open candles and the health of each symbol; the market's `context`; the `signals`."""
 
     def __init__(self) -> None:
         self.context = ContextView()
+        self.signals = SignalView()
         self.committed_at = 0
         self.horizon = 0
         self._lock = threading.Lock()
@@ -145,6 +151,13 @@ class LiveView:
             self._settled_count += len(candles)
         if counts or candles:
             self._tell(chunks, counts, candles)
+
+    def watched(self) -> frozenset[str]:
+        """Return the symbols whose open windows somebody wants signals of."""
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        interests = (subscription.interest() for subscription in subscriptions if subscription.interest is not None)
+        return frozenset[str]().union(*(interest.signals for interest in interests))
 
     def set_health(self, symbol: str, health: SymbolHealth) -> None:
         """Show a symbol's health."""

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.market.signals import Detection
 from tapehouse.ports import Batch
 from tapehouse.settings import Settings, load_settings
 from tapehouse.streaming.embedded import EmbeddedEngine
@@ -20,6 +21,9 @@ from tapehouse.tape.codec import headers_of, key_of
 
 START = 1_723_161_000_000  # milliseconds, 2024-08-08 23:50
 CLOCK = (START + 3_600_000) * 1000
+
+KEEN = Detection(baseline=8, outlier_score=1.0, taker_score=0.5, minimum_quote_volume=0)
+"""Sees signals in the twenty minutes of the market."""
 
 Message = tuple[str, Batch]
 """A topic, and what is put on it together."""
@@ -64,7 +68,7 @@ def embedded_lake(tmp_path) -> Callable[[list[Batch]], DeltaLake]:
     def run(batches: list[Batch]) -> DeltaLake:
         lake, ticks = DeltaLake(str(tmp_path / "embedded")), itertools.count(CLOCK, 300_000)
         lake.create()
-        engine = EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT", "ETHUSDT"]), now=lambda: next(ticks))
+        engine = EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT", "ETHUSDT"], KEEN), now=lambda: next(ticks))
         for batch in batches:
             engine.fold([batch])
             engine.commit_when_due()
@@ -80,7 +84,7 @@ def start_engine() -> Callable[..., SparkEngine]:
     ticks = itertools.count(CLOCK, 333_333)
 
     def start(lake: DeltaLake, application: str = "test") -> SparkEngine:
-        recovered = recover(lake, ["BTCUSDT", "ETHUSDT"])
+        recovered = recover(lake, ["BTCUSDT", "ETHUSDT"], KEEN)
         engine = SparkEngine(lake, recovered, now=lambda: next(ticks))
         engine.application.set_result(application)
         return engine

@@ -12,19 +12,25 @@ import polars as pl
 import pytest
 from py4j.protocol import Py4JJavaError
 
-from tapehouse.catalog import CANDLES, COVERAGE, OTHER_EVENTS, REJECTED, TRADES
+from tapehouse.catalog import CANDLES, COVERAGE, OTHER_EVENTS, REJECTED, SIGNALS, TRADES
 from tapehouse.errors import LakeError
 from tapehouse.lake import versions
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
 from tapehouse.profiles.storage import open_lake
 from tapehouse.streaming import spark_partitions
+from tapehouse.streaming.signal_reads import newest_signals
 from tapehouse.streaming.spark import FEW
 
 
 def candles_of(lake) -> pl.DataFrame:
     rows = highest_revisions(lake.scan(CANDLES)).drop("known_at", "revision").collect()
     return rows.sort("symbol", "interval", "opened_at")
+
+
+def signals_of(lake) -> pl.DataFrame:
+    rows = newest_signals(lake.scan(SIGNALS)).filter(pl.col("state") != "retracted").drop("known_at", "revision")
+    return rows.sort("symbol", "interval", "kind", "opened_at").collect()
 
 
 def trades_of(lake) -> pl.DataFrame:
@@ -49,6 +55,8 @@ def test_a_regular_tape_gives_the_embedded_engines_tables(
         engine.take(records([("crypto-prices", batch)], number * 400), number)
     expected = embedded_lake(cut(market, 400))
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
+    assert {"price_outlier", "taker_imbalance"} == set(signals_of(lake)["kind"])
     assert trades_of(lake).equals(trades_of(expected))
 
 
@@ -66,6 +74,7 @@ def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_ta
         engine.take(records([("crypto-prices", batch)], number * 300), number)
     expected = embedded_lake(batches)
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
     assert trades_of(lake).equals(trades_of(expected))
     for table in (REJECTED, OTHER_EVENTS):
         assert lake.scan(table).collect().equals(expected.scan(table).collect())
@@ -99,6 +108,7 @@ def test_a_symbol_that_turns_out_odd_is_left_out_of_the_file_its_worker_wrote(
     expected = embedded_lake(batches)
     assert trades_of(lake).equals(trades_of(expected))
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
 
 
 def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
@@ -127,6 +137,7 @@ def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
     expected = embedded_lake(batches)
     assert trades_of(lake).equals(trades_of(expected))
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
     for file in left:
         os.utime(file, (0, 0))
     assert versions.vacuum(lake, TRADES, datetime.now(UTC)) == len(left)
@@ -167,6 +178,7 @@ def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     engine.take(records([("crypto-prices", batch) for batch in tape]), 0)
     expected = embedded_lake(tape)
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
     assert trades_of(lake).equals(trades_of(expected))
 
 
@@ -199,6 +211,7 @@ def test_the_recorded_minutes_give_the_embedded_engines_tables(records, recordin
         engine.take(records([("crypto-prices", batch)], number * 11_000), number)
     expected = embedded_lake(batches)
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
     assert trades_of(lake).equals(trades_of(expected))
 
 
@@ -209,4 +222,5 @@ def test_a_lake_in_a_bucket_gets_the_same_tables(records, market, start_engine, 
         engine.take(records([("crypto-prices", batch)], number * 400), number)
     expected = embedded_lake(cut(market, 400))
     assert candles_of(lake).equals(candles_of(expected))
+    assert signals_of(lake).equals(signals_of(expected))
     assert trades_of(lake).equals(trades_of(expected))

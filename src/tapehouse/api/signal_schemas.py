@@ -1,0 +1,57 @@
+"""The shapes of the answers about signals, for the documentation."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from tapehouse.market.signals import Kind, State
+
+_SPIKE: JsonDict = {
+    "kind": "volume_spike",
+    "venue": "binance",
+    "symbol": "BTCUSDT",
+    "interval": "1m",
+    "opened_at": "2026-01-31T12:04:00Z",
+    "score": 5.21,
+    "state": "confirmed",
+    "evidence": {
+        "baseline_from": "2026-01-31T08:04:00Z",
+        "baseline_windows": 240,
+        "deviation": 0.61,
+        "first_trade_id": 4500123001,
+        "last_trade_id": 4500131207,
+        "times_before": 24.4,
+        "times_hour_of_week": 27.9,
+    },
+    "revision": 1,
+    "known_at": "2026-01-31T12:05:00.311Z",
+}
+
+
+class Signal(BaseModel):
+    """Something unusual about a window, as it is known now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SPIKE]})
+
+    kind: Kind
+    venue: str
+    symbol: str = Field(description="`*` where it is about the whole market.")
+    interval: str
+    opened_at: datetime = Field(description="When the window opened.")
+    score: float = Field(description="How unusual: robust deviations from what was usual; the sign is the direction.")
+    state: State = Field(
+        description="`provisional` where a repair may change it; `retracted`: there is no such signal."
+    )
+    evidence: dict[str, str | int | float | bool | None] = Field(description="The numbers it was made from.")
+    revision: int
+    known_at: datetime | None = Field(description="Since when this revision is known; null while no table has it.")
+
+
+class Signals(BaseModel):
+    """Signals, by the opening of their window, newest last."""
+
+    symbol: str | None
+    kind: Kind | None
+    count: int
+    signals: list[Signal]
