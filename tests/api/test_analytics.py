@@ -12,6 +12,7 @@ import pytest
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.api.recent_windows import RecentWindows
 from tapehouse.market.context import Observation, Version
+from tapehouse.market.signals import Signal
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, opened_at
 
 MINUTES = 30
@@ -179,6 +180,32 @@ def test_the_day_s_sentiment_and_the_newest_stories_of_the_coin_stand_beside_it(
     news = answer["news"]
     assert [story["title"] for story in news["stories"]] == ["Old", "Up"]
     assert (news["ticker"], news["count"], news["mean_sentiment"]) == ("BTC", 1, 0.5)
+
+
+def test_the_signals_of_the_last_day_stand_beside_it_but_those_retracted(told, api):
+    now = time.time_ns() // 1000
+    assert api.get("/analytics/BTCUSDT").json()["signals"]["count"] == 0
+
+    def signal(kind, symbol, minutes_ago, state="confirmed") -> Signal:
+        opened = opened_at(now - minutes_ago * MINUTE, "1m")
+        return Signal(kind, symbol, "1m", opened, 5.0, state, {"times_before": 9.5}, 1, opened + MINUTE)
+
+    told.view.signals.publish(
+        [
+            signal("volume_spike", "BTCUSDT", 25 * 60),
+            signal("volume_spike", "BTCUSDT", 50),
+            signal("sentiment_extreme", "*", 40),
+            signal("volume_spike", "ETHUSDT", 30),
+            signal("price_outlier", "BTCUSDT", 20, "retracted"),
+            signal("volume_spike", "BTCUSDT", 10, "provisional"),
+        ]
+    )
+    told = api.get("/analytics/BTCUSDT").json()["signals"]
+    assert (told["count"], told["provisional"]) == (3, 1)
+    assert told["kinds"] == {"volume_spike": 2, "sentiment_extreme": 1}
+    assert [signal["state"] for signal in told["signals"]] == ["confirmed", "confirmed", "provisional"]
+    assert told["signals"][0]["evidence"] == {"times_before": 9.5}
+    assert 0 <= told["age_seconds"] < 15 * 60
 
 
 def test_windows_kept_in_memory_are_those_the_lake_and_the_view_give(told, start):

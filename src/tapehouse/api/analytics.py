@@ -10,6 +10,7 @@ from dataclasses import asdict
 from tapehouse.api.correlations import Likeness, likenesses, log_returns
 from tapehouse.api.encoding import DecimalForm
 from tapehouse.api.periods import PERIODS, PROFILE, Once, Present, Summaries, hourly_volume, over_and_open, span
+from tapehouse.api.recent_signals import recent_signals
 from tapehouse.api.recent_windows import RecentWindows
 from tapehouse.api.rows import trade_fields
 from tapehouse.api.surroundings import Surroundings
@@ -43,6 +44,7 @@ class Analytics:
             "correlations": self._correlations(symbol, rows[CORRELATED_OVER], others, present, known),
             "sentiment": self._surroundings.sentiment(now),
             "news": self._surroundings.news(symbol, now),
+            "signals": recent_signals(self._view.signals, symbol, now),
         }
 
     def _rows(self, symbol: str, name: str) -> list[CandleRow]:

@@ -8,6 +8,8 @@ from pydantic.config import JsonDict
 
 from tapehouse.api.context_schemas import Attribution, IndexDay, Story
 from tapehouse.api.schemas import Exact, Price
+from tapehouse.api.signal_schemas import Signal
+from tapehouse.market.signals import Kind
 
 _SPAN: JsonDict = {
     "start": "2026-01-31T11:05:00Z",
@@ -145,6 +147,19 @@ class NewsOfCoin(BaseModel):
     stories: list[Story] = Field(description="At most five, of the period or before it, newest last.")
 
 
+class RecentSignals(BaseModel):
+    """The signals of the last day about the symbol or the market as a whole; those that were retracted are left out."""
+
+    period: str
+    start: datetime = Field(description="A day ago, or later where there were more than memory holds.")
+    as_of: datetime | None = Field(description="When the newest became known.")
+    age_seconds: float | None
+    count: int
+    provisional: int = Field(description="Those that a repair may still change.")
+    kinds: dict[Kind, int] = Field(description="How many of each kind.")
+    signals: list[Signal] = Field(description="At most ten, newest last.")
+
+
 class IndicatorWindow(BaseModel):
     """The indicators of a window, by name; null before there is enough history."""
 
@@ -204,4 +219,5 @@ class Analytics(BaseModel):
     correlations: CorrelatedWith
     sentiment: SentimentOfDay | None = Field(description="Null before a day of the index was told.")
     news: NewsOfCoin
+    signals: RecentSignals
     indicators: IndicatorWindows | None = Field(description="Of the newest window; null where none was asked for.")

@@ -1,14 +1,15 @@
 // The candle chart. Floats live here and only here: they place pixels; what is read as text stays text.
 
-import { CandlestickSeries, HistogramSeries, createChart, createSeriesMarkers } from "/web/vendor/lightweight-charts.js";
+import { CandlestickSeries, HistogramSeries, createChart } from "/web/vendor/lightweight-charts.js";
 import { GapBands } from "./gaps.js";
+import { Markers } from "./markers.js";
 import { decimalsOf, seconds } from "./numbers.js";
 
 const OLDER_WITHIN = 30; // fetch history when this few candles are left of the view
 const SHOWN_FIRST = 120;
 
 export class Chart {
-  /** `on.hover(time, row, stories, atRight)` gets the candle under the pointer or nulls, and the stories of its time; `on.older()` asks for history. */
+  /** `on.hover(time, row, stories, atRight)` gets the candle under the pointer or nulls, and the stories of its time; `on.older()` asks for history; `on.pick(signals)` gets those of a candle that was chosen. */
   constructor(container, on) {
     this.container = container;
     this.on = on;
@@ -16,9 +17,8 @@ export class Chart {
     this.candles = this.chart.addSeries(CandlestickSeries, {});
     this.volume = this.chart.addSeries(HistogramSeries, { priceScaleId: "", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
-    this.markers = createSeriesMarkers(this.candles, []);
+    this.markers = new Markers(this.candles);
     this.gaps = new GapBands();
-    this.stories = [];
     this.candles.attachPrimitive(this.gaps);
     this.clear();
     this.#listen();
@@ -30,6 +30,7 @@ export class Chart {
     this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (range && this.times.length && range.from < OLDER_WITHIN) this.on.older();
     });
+    this.chart.subscribeClick((at) => this.#pick(at.time));
     this.container.addEventListener("keydown", (event) => this.#walk(event));
     this.container.addEventListener("blur", () => this.#leave());
     this.container.addEventListener("pointermove", () => (this.walking = null));
@@ -95,8 +96,28 @@ export class Chart {
 
   /** Mark when stories were published; oldest first. */
   tell(stories) {
-    this.stories = stories;
+    this.markers.stories = stories;
     this.#mark();
+  }
+
+  /** Mark the windows that have signals, by opening time. */
+  signal(byTime) {
+    this.markers.signals = byTime;
+    this.#mark();
+  }
+
+  /** Bring the candle of a time into view, if there is one. */
+  look(time) {
+    const place = this.times.indexOf(time);
+    const seen = this.chart.timeScale().getVisibleLogicalRange();
+    if (place < 0 || !seen || (place >= seen.from && place <= seen.to)) return;
+    const half = (seen.to - seen.from) / 2;
+    this.chart.timeScale().setVisibleLogicalRange({ from: place - half, to: place + half });
+  }
+
+  /** Whether what stands at a time is in the left half; what is not shown is not. */
+  isLeft(time) {
+    return (this.chart.timeScale().timeToCoordinate(time) ?? Infinity) < this.container.clientWidth / 2;
   }
 
   #keep(row) {
@@ -118,25 +139,8 @@ export class Chart {
   }
 
   #mark() {
-    const revised = this.times.filter((time) => this.rows.get(time).revision > 1 && this.rows.get(time).state !== "open");
-    const told = this.#storiesByCandle();
-    this.markers.setMarkers([
-      ...revised.map((time) => ({ time, position: "belowBar", shape: "circle", color: this.colours?.revised, size: 0.6 })),
-      ...[...told].map(([time, { length }]) => ({ time, position: "aboveBar", shape: "square", color: this.colours?.story, size: 0.7, text: length > 1 ? String(length) : "" })),
-    ].sort((left, right) => left.time - right.time));
+    this.markers.show(this.times, this.rows, this.colours);
     this.gaps.show(this.times.filter((time) => this.rows.get(time).state === "gap"));
-  }
-
-  /** The stories of the windows that are shown, by opening time. */
-  #storiesByCandle() {
-    const told = new Map();
-    for (const story of this.stories) {
-      const published = seconds(story.observed_at);
-      const time = this.times.findLast((opened) => opened <= published);
-      if (time === undefined || published >= seconds(this.rows.get(time).closes_at)) continue;
-      told.set(time, [...(told.get(time) ?? []), story]);
-    }
-    return told;
   }
 
   #candle(time) {
@@ -165,7 +169,7 @@ export class Chart {
   /** Read the colours of the scheme in force. */
   paint() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["text", "soft", "faint", "grid", "line", "raised", "up", "down", "gap", "gap-band", "revised", "story", "up-volume", "down-volume"];
+    const names = ["text", "soft", "faint", "grid", "line", "raised", "up", "down", "gap", "gap-band", "revised", "story", "signal", "up-volume", "down-volume"];
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const { soft, grid, line, faint, raised } = this.colours;
     this.chart.applyOptions({
@@ -187,13 +191,18 @@ export class Chart {
   /** Tell which candle is looked at; `time` null for none. */
   #show(time) {
     this.shown = time;
-    const x = time === null ? 0 : this.chart.timeScale().timeToCoordinate(time);
-    const stories = time === null ? [] : this.#storiesByCandle().get(time) ?? [];
-    this.on.hover(time, time === null ? null : this.rows.get(time), stories, x < this.container.clientWidth / 2);
+    const stories = time === null ? [] : this.markers.storiesByCandle(this.times, this.rows).get(time) ?? [];
+    this.on.hover(time, time === null ? null : this.rows.get(time), stories, time !== null && this.isLeft(time));
+  }
+
+  #pick(time) {
+    const signals = this.markers.signals.get(time);
+    if (signals) this.on.pick(signals);
   }
 
   #walk(event) {
     if (event.key === "Escape") return this.#leave();
+    if (event.key === "Enter" && this.walking !== null) return this.#pick(this.times[this.walking]);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !this.times.length) return;
     event.preventDefault();

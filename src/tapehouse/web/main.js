@@ -5,20 +5,23 @@ import { Chart } from "./chart.js";
 import { Chooser } from "./chooser.js";
 import { Correlations } from "./correlations.js";
 import { Coverage } from "./coverage.js";
+import { Evidence } from "./evidence.js";
 import { showHealth } from "./health.js";
 import { Hours } from "./hours.js";
+import { Intervals } from "./intervals.js";
 import { showLegend } from "./legend.js";
 import { Link } from "./link.js";
 import { Live } from "./live.js";
 import { Market } from "./market.js";
 import { Mood } from "./mood.js";
 import { News } from "./news.js";
-import { changeBetween, grouped, padded, parseExact } from "./numbers.js";
+import { changeBetween, grouped, padded, seconds } from "./numbers.js";
 import { Overlays } from "./overlays.js";
+import { Past } from "./past.js";
+import { Signals } from "./signals.js";
 import { Symbols } from "./symbols.js";
 import { Tape } from "./tape.js";
 
-const PAGE_OF_HISTORY = 500;
 const at = (id) => document.getElementById(id);
 
 const chosen = { symbol: localStorage.getItem("symbol"), interval: localStorage.getItem("interval") ?? "1m" };
@@ -26,13 +29,17 @@ const prices = new Map();
 let health = null;
 let healthAt = 0;
 let pointed = null;
-let fetchingOlder = false;
-let oldestReached = false;
 
 const tape = new Tape(at("tape"), at("rate"));
 const link = new Link(at("link"), at("alarm"));
-const chart = new Chart(at("chart"), { hover: showPointed, older: fetchOlder });
+const chart = new Chart(at("chart"), { hover: showPointed, older: () => past.fetch(chosen, chart.oldest), pick: (picked) => explain(picked, at("chart")) });
 const overlays = new Overlays(chart.chart, showOverlays);
+const past = new Past((candles) => {
+  chart.merge(candles);
+  overlays.show(chosen.symbol, chosen.interval, chart.times.length);
+});
+const evidence = new Evidence(at("evidence"));
+const signals = new Signals({ list: at("signals"), note: at("signals-note"), tally: at("signals-tally") }, { changed: showSignals, pick: (signal, from) => explain([signal], from) });
 const hours = new Hours({ table: at("hours"), note: at("hours-note"), choice: at("hours-choice") });
 const correlations = new Correlations({ table: at("correlations"), note: at("correlations-note"), choice: at("correlations-choice") });
 const news = new News({ list: at("news"), note: at("news-note"), only: at("news-only") }, (stories) => chart.tell(stories));
@@ -40,6 +47,7 @@ const mood = new Mood({ gauge: at("gauge"), line: at("mood-line"), value: at("mo
 const market = new Market(at("figures"));
 const coverage = new Coverage(at("coverage-bar"), at("coverage-first"), at("coverage-last"));
 const symbols = new Symbols(at("symbols"), at("finder"), (symbol) => choose({ symbol }));
+const intervals = new Intervals(at("intervals"), (interval) => choose({ interval }));
 const live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`, { message: receive, link: showLink });
 
 const receivers = {
@@ -53,6 +61,7 @@ const receivers = {
   market: (message) => market.take(message),
   sentiment: (message) => mood.add(message.sentiment),
   news: (message) => news.add(message.news),
+  signals: (message) => signals.add(message.signals),
   error: (message) => console.error(message.title, message.detail),
 };
 
@@ -67,7 +76,7 @@ function ofChosen(message) {
 function greet(message) {
   if (!message.symbols.includes(chosen.symbol)) chosen.symbol = message.symbols[0] ?? null;
   symbols.show(message.symbols, chosen.symbol);
-  showIntervals(message.intervals);
+  intervals.show(message.intervals, chosen.interval);
   prices.forEach(showPrice);
   subscribe();
 }
@@ -77,7 +86,7 @@ function choose(choice) {
   if (!symbols.names.includes(chosen.symbol)) return;
   for (const name of ["symbol", "interval"]) localStorage.setItem(name, chosen[name]);
   symbols.show(symbols.names, chosen.symbol);
-  for (const button of at("intervals").children) check(button, button.value === chosen.interval);
+  intervals.check(chosen.interval);
   prices.forEach(showPrice);
   subscribe();
 }
@@ -86,8 +95,9 @@ function subscribe() {
   if (!chosen.symbol) return;
   at("symbol").textContent = chosen.symbol;
   document.title = `${chosen.symbol} · Tapehouse`;
-  live.subscribe({ symbols: [chosen.symbol], interval: chosen.interval, channels: ["candles", "trades", "prices", "health", "market", "sentiment", "news"] });
+  live.subscribe({ symbols: [chosen.symbol], interval: chosen.interval, channels: ["candles", "trades", "prices", "health", "market", "sentiment", "news", "signals"] });
   news.choose(chosen.symbol);
+  signals.choose(chosen.symbol);
   market.choose(chosen.symbol);
   hours.choose(chosen.symbol);
   correlations.choose(chosen.symbol, symbols.names);
@@ -96,7 +106,7 @@ function subscribe() {
 
 function takeSnapshot(message) {
   if (message.interval !== chosen.interval || !(chosen.symbol in message.candles)) return;
-  oldestReached = false;
+  past.begin();
   chart.replace(message.candles[chosen.symbol]);
   overlays.show(chosen.symbol, chosen.interval, chart.times.length);
   tape.clear();
@@ -125,26 +135,16 @@ function showOverlays() {
   showLegend(at("overlays"), overlays.at(pointed), chart.places);
 }
 
-async function fetchOlder() {
-  if (fetchingOlder || oldestReached) return;
-  fetchingOlder = true;
-  const { symbol, interval } = chosen;
-  const query = new URLSearchParams({ interval, end: chart.oldest, limit: PAGE_OF_HISTORY });
-  try {
-    const answer = await fetch(`/ohlc/${encodeURIComponent(symbol)}?${query}`);
-    if (!answer.ok) throw new Error(`${answer.status} for ${answer.url}`);
-    const { candles } = parseExact(await answer.text());
-    if (symbol !== chosen.symbol || interval !== chosen.interval) return;
-    oldestReached = candles.length === 0;
-    if (!candles.length) return;
-    chart.merge(candles);
-    overlays.show(symbol, interval, chart.times.length);
-  } catch (error) {
-    oldestReached = true;
-    console.error("older candles could not be read:", error);
-  } finally {
-    fetchingOlder = false;
-  }
+function showSignals() {
+  chart.signal(signals.marked(chosen.interval));
+  evidence.refresh((signal) => signals.current(signal));
+}
+
+/** Show why signals of a window were raised, beside its candle where this interval has it. */
+function explain(picked, from) {
+  const time = picked[0].interval === chosen.interval ? seconds(picked[0].opened_at) : null;
+  chart.look(time);
+  evidence.show(picked, from, time === null || chart.isLeft(time));
 }
 
 function showPrice(entry) {
@@ -175,22 +175,6 @@ function showLink(state, detail) {
 function showState() {
   link.show(health);
   if (health) showHealth(health, chosen.symbol, (performance.now() - healthAt) / 1000, link.lost);
-}
-
-function showIntervals(intervals) {
-  at("intervals").replaceChildren(...intervals.map((interval) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.value = interval;
-    button.textContent = interval;
-    check(button, interval === chosen.interval);
-    button.addEventListener("click", () => choose({ interval }));
-    return button;
-  }));
-}
-
-function check(button, checked) {
-  button.ariaPressed = String(checked);
 }
 
 new Chooser(at("chooser"), (indicators) => overlays.choose(indicators));
