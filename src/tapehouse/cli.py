@@ -75,6 +75,7 @@ class Speed(click.ParamType[float | None]):
         )
 
 
+INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 RECORDING = click.Path(exists=True, dir_okay=False, path_type=Path)
 from_option = click.option("--from", "start", type=Moment(), required=True, help="First moment, UTC, e.g. 2024-08-09.")
 to_option = click.option("--to", "end", type=Moment(), required=True, help="Moment to stop before, UTC.")
@@ -187,6 +188,36 @@ def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
     from tapehouse.profiles.history import run_rebuild
 
     run_rebuild(_begin(), symbol, start, end, check)
+
+
+@main.group()
+def signals() -> None:
+    """Try on history what is a signal."""
+
+
+@signals.command("backtest")
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@click.option("--from", "start", type=Moment(), help="First moment, UTC; without it, all there is.")
+@click.option("--to", "end", type=Moment(), help="Moment to stop before, UTC.")
+@click.option(
+    "--interval", type=click.Choice(INTERVALS), default="1m", show_default=True, help="Length of the windows."
+)
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="Such as volume_spike; all without it. Repeatable."
+)
+@click.option("--recording", "recordings", multiple=True, type=RECORDING, help="A file of klines. Repeatable.")
+@click.option("--horizon", type=click.IntRange(1, 1440), default=12, show_default=True, help="Windows that may follow.")
+@click.option("--times", type=click.FloatRange(min=0), default=2.0, show_default=True, help="How much is a large move.")
+@click.option("--check", is_flag=True, help="End with status 5 where the stored signals are not what is found.")
+def backtest_signals(recordings: tuple[Path, ...], check: bool, **asked: Any) -> None:
+    """Count signals over history.
+
+    How often each kind came, how long it lasted, and how often a large move of the price followed. The history is the
+    lake's, or that of files of klines as Binance's archives have them.
+    """
+    from tapehouse.profiles.backtest import read_question, run_backtest
+
+    run_backtest(_begin(), read_question(**asked), recordings, check=check)
 
 
 @main.command()

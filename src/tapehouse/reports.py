@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import isnan
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -10,8 +11,10 @@ from rich.table import Table
 
 from tapehouse.market.candles import Candle
 from tapehouse.market.ledger import CandleRow
+from tapehouse.market.signals import Signal
 from tapehouse.market.windows import DAY
 from tapehouse.streaming.backfill import Step as FilledStep
+from tapehouse.streaming.backtest import Outcome, Tally
 from tapehouse.streaming.rebuild import Rebuilt
 from tapehouse.streaming.verification import Verification, shown
 from tapehouse.warehouse.steps import Step
@@ -99,6 +102,44 @@ def print_rebuilt(day: Rebuilt, symbol: str, *, stored: bool) -> None:
             console.print(f"  {row.interval} {_time(row.opened_at)}: {_summary(before)} -> {_summary(computed)}")
     if len(day.differing) > MOST_LINES:
         console.print(f"  ... and {len(day.differing) - MOST_LINES} more")
+
+
+def print_backtest(symbol: str, interval: str, windows: int, tallies: Sequence[Tally], outcome: Outcome) -> None:
+    """Print how often each kind of signal came, how long it lasted, and how often the outcome followed."""
+    console = Console()
+    table = Table(title=f"{symbol} {interval}: {windows:,} windows")
+    table.add_column("kind", no_wrap=True)
+    for name in ("signals", "a day", "runs", "longest", "followed", "usual", "false a day"):
+        table.add_column(name, justify="right")
+    for tally in tallies:
+        table.add_row(
+            tally.kind,
+            str(tally.signals),
+            f"{tally.a_day:.2f}",
+            str(tally.episodes),
+            str(tally.longest),
+            *(_percent(tally.followed), _percent(tally.usual)),
+            f"{tally.false_a_day:.2f}" if tally.signals else "-",
+        )
+    console.print(table)
+    console.print(
+        f"followed: the close moved, within {outcome.horizon} windows, more than {outcome.times:g} times the median of "
+        "such moves before; usual: the same after any window"
+    )
+
+
+def print_differing_signals(symbol: str, found: Sequence[Signal]) -> None:
+    """Print which stored signals are not what the candles give."""
+    console = Console()
+    console.print(f"{symbol}: {len(found)} stored signals differ" if found else f"{symbol}: signals are as stored")
+    for signal in found[:MOST_LINES]:
+        console.print(f"  {signal.interval} {_time(signal.opened_at)} {signal.kind}: {signal.state}, {signal.score:g}")
+    if len(found) > MOST_LINES:
+        console.print(f"  ... and {len(found) - MOST_LINES} more")
+
+
+def _percent(part: float) -> str:
+    return "-" if isnan(part) else f"{100 * part:.0f} %"
 
 
 def _summary(row: CandleRow | None) -> str:

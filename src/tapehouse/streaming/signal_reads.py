@@ -41,27 +41,28 @@ class SignalReads:
         self._lake = lake
         self._detection = detection
 
-    def watches(self, spans: Iterable[Span], coins: Mapping[str, str]) -> dict[Span, Watch]:
+    def watches(self, spans: Iterable[Span], coins: Mapping[str, str], *, said: bool = True) -> dict[Span, Watch]:
         """Return a watch that can judge each span, with all that is stored of it; they share nothing.
 
-        `coins` are coins (CoinGecko's ids) by the symbol that tells their price.
+        `coins` are coins (CoinGecko's ids) by the symbol that tells their price. Without `said` they do not know which
+        signals are stored.
         """
         found: dict[Span, Watch] = {}
         for together in _begun_together(spans):
-            found |= self._watches(together, coins)
+            found |= self._watches(together, coins, said=said)
         return found
 
-    def _watches(self, spans: Sequence[Span], coins: Mapping[str, str]) -> dict[Span, Watch]:
+    def _watches(self, spans: Sequence[Span], coins: Mapping[str, str], *, said: bool) -> dict[Span, Watch]:
         back = reach(self._detection)
         begun = {span: _longer(span, back) for span in spans}
         candles, seasons = self._candles(list(begun.values())), self._seasons(spans)
-        signals = self._signals(spans)
+        signals = self._signals(spans) if said else {}
         told = self._told([span for span in spans if span.interval == TELLING_INTERVAL], coins)
         found = {}
         for span in spans:
             watch = Watch(span.symbol, span.interval, begun[span].start, self._detection, seasons[span])
             of_coin = told.get(coins[span.symbol], ()) if span.interval == TELLING_INTERVAL else ()
-            watch.recall(candles.get(begun[span], ()), signals[span], of_coin)
+            watch.recall(candles.get(begun[span], ()), signals.get(span, ()), of_coin)
             found[span] = watch
         return found
 
