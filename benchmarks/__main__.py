@@ -29,11 +29,18 @@ BENCHES: dict[str, Bench] = {
     "fold": ("Candles from stored trades", lambda quick: bench_queries.run_fold(1_000_000 if quick else 5_000_000)),
     "latest": ("Last prices under load", lambda quick: bench_queries.run_latest(10 if quick else 30)),
     "analytics": ("Analytics under load", lambda quick: bench_queries.run_analytics(10 if quick else 60)),
+    "signals": ("Signals", lambda quick: _signals(10 if quick else 60)),
     "size": ("Bytes a trade", lambda _quick: bench_size.run()),
     "kafka": ("Onto Kafka", lambda quick: bench_kafka.run(15 if quick else 40)),
     "spark": ("A backlog through Spark", lambda quick: _spark(300_000 if quick else 2_000_000)),
     "start": ("Start and recovery", lambda quick: bench_start.run(2_000_000 if quick else 50_000_000)),
 }
+
+
+def _signals(minutes: int) -> Sequence[Figure]:
+    from benchmarks import bench_signals  # noqa: PLC0415  # its peer, pandas, comes with the extra `cluster`
+
+    return bench_signals.run(minutes)
 
 
 def _spark(messages: int) -> Sequence[Figure]:

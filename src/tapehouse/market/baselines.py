@@ -7,15 +7,12 @@ a window's baseline is the same wherever its computation began (law 5).
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 NORMAL = 1.4826
 """Standard deviations in a median absolute deviation of normal values."""
-
-Value = Callable[[int], float]
-"""The value at a place, NaN where there is none that can be used."""
 
 
 class Baseline(msgspec.Struct, frozen=True, gc=False):
@@ -36,11 +33,22 @@ def middle(ordered: Sequence[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-class Rolling:
-    """The usable ones of the `length` values before a place, in order; going on by one place is cheap."""
+def deviation(ordered: Sequence[float], median: float) -> float:
+    """Return the median of how far values in order lie from their median."""
+    place = bisect_left(ordered, median)
+    below, above = [median - value for value in ordered[:place]], [value - median for value in ordered[place:]]
+    below.reverse()
+    return middle(sorted(below + above))  # two runs in order: sorting them is one merge
 
-    def __init__(self, value: Value, length: int) -> None:
-        self._value = value
+
+class Rolling:
+    """The usable ones (not NaN) of the `length` values before a place, in order; going on by one place is cheap.
+
+    `values` may grow and change behind the last place asked for.
+    """
+
+    def __init__(self, values: Sequence[float], length: int) -> None:
+        self._values = values
         self._length = length
         self._place = -1
         self._ordered: list[float] = []
@@ -50,8 +58,9 @@ class Rolling:
         if place == self._place + 1 and self._place >= 0:
             self._step(place)
         elif place != self._place:
-            values = map(self._value, range(max(place - self._length, 0), place))
-            self._ordered = sorted(value for value in values if value == value)  # noqa: PLR0124  # NaN is not itself
+            values = self._values[max(place - self._length, 0) : place]
+            self._ordered = [value for value in values if value == value]  # noqa: PLR0124  # NaN is not itself
+            self._ordered.sort()
         self._place = place
         return self._ordered
 
@@ -61,13 +70,12 @@ class Rolling:
         if len(ordered) < enough:
             return None
         median = middle(ordered)
-        deviations = sorted([abs(value - median) for value in ordered])
-        return Baseline(median, max(NORMAL * middle(deviations), floor), len(ordered))
+        return Baseline(median, max(NORMAL * deviation(ordered, median), floor), len(ordered))
 
     def _step(self, place: int) -> None:
-        leaving, coming = place - 1 - self._length, self._value(place - 1)
+        leaving, coming = place - 1 - self._length, self._values[place - 1]
         if leaving >= 0:
-            old = self._value(leaving)
+            old = self._values[leaving]
             if old == old:  # noqa: PLR0124  # NaN is not itself
                 del self._ordered[bisect_left(self._ordered, old)]
         if coming == coming:  # noqa: PLR0124

@@ -22,10 +22,12 @@ Regime = Literal["low", "normal", "high"]
 
 def volatility_regime(stretch: Stretch, place: int) -> Finding | None:
     """Judge the volatility up to a window; None where too little is known of it, or of the window itself."""
-    ratio = _ratio(stretch, place)
+    if not known(stretch.series.variance[place]):
+        return None
+    before = _regime(stretch, place - 1)
+    ratio, now = _ratio(stretch, place), _regime(stretch, place)
     if isnan(ratio):
         return None
-    now, before = _regime(stretch, place), _regime(stretch, place - 1)
     return Finding(
         "volatility_regime",
         rounded(log2(ratio)) if ratio > 0 else -64.0,

@@ -25,7 +25,7 @@ class Stretch:
     def rolling(self, column: str) -> Rolling:
         """Return the values of a column of the series before a place."""
         if column not in self._rolling:
-            self._rolling[column] = Rolling(getattr(self.series, column).__getitem__, self.detection.baseline)
+            self._rolling[column] = Rolling(getattr(self.series, column), self.detection.baseline)
         return self._rolling[column]
 
     def baseline(self, column: str, place: int, floor: float) -> Baseline | None:

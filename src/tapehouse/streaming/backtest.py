@@ -98,16 +98,12 @@ class Backtest:
 
     def _follows(self, series: Series, places: range) -> Iterator[bool | None]:
         """Tell of each window whether the outcome follows; None where it cannot be said."""
-        horizon = self._outcome.horizon
-
-        def moved(place: int) -> float:
-            """Return how far the close moved up to a place, over the horizon."""
-            return abs(series.close[place] - series.close[place - horizon]) if place >= horizon else nan
-
+        horizon, close = self._outcome.horizon, series.close
+        moved = [nan] * horizon + [abs(close[place] - close[place - horizon]) for place in range(horizon, len(series))]
         usual = Rolling(moved, self._length)
         for place in places:
             before = usual.before(place + 1)
-            after = moved(place + horizon) if place + horizon < len(series) else nan
+            after = moved[place + horizon] if place + horizon < len(series) else nan
             known = len(before) >= self._enough and not isnan(after)
             yield after > self._outcome.times * middle(before) if known else None
 
