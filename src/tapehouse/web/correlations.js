@@ -14,7 +14,11 @@ export class Correlations {
     this.cells = new Cells(table, note);
     this.choice = choice;
     this.symbol = "";
-    choice.addEventListener("change", () => this.#load());
+    this.chosen = false;
+    choice.addEventListener("change", () => {
+      this.chosen = true;
+      this.#load();
+    });
     setInterval(() => document.hidden || this.#load(), REFRESH);
   }
 
@@ -29,27 +33,44 @@ export class Correlations {
   async #load() {
     if (!this.symbol) return;
     const { symbols } = this;
-    const [interval, limit, words] = SPANS[this.choice.querySelector("input:checked").value];
+    const [interval, limit, words] = this.#span();
     const query = new URLSearchParams({ symbols: symbols.join(","), interval, limit });
     try {
       const answer = await fetch(`/correlations?${query}`);
       if (!answer.ok) throw new Error(`${answer.status} for ${answer.url}`);
       const told = await answer.json();
-      if (symbols === this.symbols && interval === SPANS[this.choice.querySelector("input:checked").value][0]) this.#show(told, words);
+      if (symbols !== this.symbols || interval !== this.#span()[0]) return;
+      if (!this.chosen && symbols.length > 1 && !isKnown(told.correlations)) return this.#begin();
+      this.#show(told, words);
     } catch (error) {
       console.warn("correlations could not be read:", error);
     }
+  }
+
+  #span() {
+    return SPANS[this.choice.querySelector("input:checked").value];
+  }
+
+  /** On a young platform a day says nothing yet, but the last hour may. */
+  #begin() {
+    this.chosen = true;
+    this.choice.querySelector("input[value=hour]").checked = true;
+    this.#load();
   }
 
   #show({ symbols, correlations, returns }, words) {
     const short = new Set(symbols.map(baseOf)).size === symbols.length ? symbols.map(baseOf) : symbols;
     const rows = symbols.map((one, row) => [short[row], symbols.map((other, column) => matrixCell(one, other, correlations[row][column], returns[row][column]))]);
     const said = symbols.length < 2 ? "One symbol is followed: there is nothing to compare it with." : "";
-    const known = correlations.flat().some((value) => value !== null);
-    const why = known ? `Correlation of returns over ${words}.` : "Too few shared windows yet: from 10 returns on there is something to say.";
+    const why = isKnown(correlations) ? `Correlation of returns over ${words}.` : "Too few shared windows yet: from 10 returns on there is something to say.";
     this.cells.explain("against", ["down-3", "down-2", "down-1", "0", "up-1", "up-2", "up-3"], "alike");
     this.cells.show(short, rows, said || why);
   }
+}
+
+/** Whether anything is known of two different symbols. */
+function isKnown(correlations) {
+  return correlations.some((row, place) => row.some((value, other) => value !== null && place !== other));
 }
 
 function matrixCell(one, other, value, shared) {

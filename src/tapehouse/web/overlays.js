@@ -18,6 +18,7 @@ export class Overlays {
     this.changed = changed;
     this.chosen = [];
     this.series = new Map();
+    this.levels = [];
     this.values = new Map();
     this.of = { symbol: "", interval: "" };
     this.count = 0;
@@ -64,7 +65,7 @@ export class Overlays {
     for (const [line, series] of this.series) {
       if (line.kind !== "histogram") series.applyOptions({ color: this.colours(line.colour) });
     }
-    for (const { level } of this.levels ?? []) level.applyOptions({ color: this.colours("faint") });
+    for (const level of this.levels) level.applyOptions({ color: this.colours("faint") });
     this.#draw();
   }
 
@@ -80,7 +81,7 @@ export class Overlays {
   async #follow() {
     if (!this.moved || document.hidden || !this.chosen.length || this.asked) return;
     this.moved = false;
-    if (this.corrected && performance.now() - this.loadedAt > RELOAD_EVERY) {
+    if ((this.corrected || !this.values.size) && performance.now() - this.loadedAt > RELOAD_EVERY) {
       this.corrected = false;
       return this.load();
     }
@@ -118,8 +119,7 @@ export class Overlays {
     }
     const first = this.series.get(indicator.lines[0]);
     for (const price of indicator.levels ?? []) {
-      const level = first.createPriceLine({ price, lineWidth: 1, lineStyle: 1, axisLabelVisible: false, title: "" });
-      this.levels.push({ level });
+      this.levels.push(first.createPriceLine({ price, lineWidth: 1, lineStyle: 1, axisLabelVisible: false, title: "" }));
     }
   }
 
