@@ -194,3 +194,14 @@ def test_who_missed_more_than_is_remembered_is_told_where_things_stand(publish, 
     assert listening("news")["news"] == []
     publish(*(story(f"{number:05}", at=NOW + number) for number in range(CHANGES_KEPT + 5)))
     assert listening("news")["news"][-1]["key"] == f"{CHANGES_KEPT + 4:05}"
+
+
+def test_the_market_as_it_was_known_finds_a_coin_that_was_last_told_days_before(commit, publish, api):
+    """Nobody asked for it since, and the other coin was told each day."""
+    days = [coin("ethereum", symbol="eth", at=NOW - day * DAY, current_price=str(3000 + day)) for day in range(9)]
+    stored = [coin(at=NOW - 8 * DAY, current_price="50000"), coin(at=NOW - 7 * DAY, current_price="51000"), *days]
+    commit(*stored)
+    publish(coin(), days[0])
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((NOW - 2 * DAY) / SECOND + 1))
+    told = {row["symbol"]: row["current_price"] for row in api.get(f"/market?as_of={at}").json()["market"]}
+    assert told == {"BTCUSDT": 51000, "ETHUSDT": 3002}

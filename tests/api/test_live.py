@@ -56,6 +56,7 @@ def test_hello_tells_the_protocol_the_symbols_and_where_things_stand(market, add
     with connect(address.replace("http", "ws") + "/live") as client:
         hello = hear(client, "hello")
     assert (hello["protocol"], hello["symbols"], hello["sequence"]) == (1, ["BTCUSDT", "ETHUSDT"], 1)
+    assert hello["bases"] == {"BTCUSDT": "BTC", "ETHUSDT": "ETH"}
 
 
 def test_a_snapshot_has_what_is_stored_and_what_is_in_memory(market, address):

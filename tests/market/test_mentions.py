@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tapehouse.market.coins import COINS, NOT_COINS
-from tapehouse.market.mentions import MOST_MENTIONS, base_of, mentions
+from tapehouse.market.mentions import MOST_MENTIONS, mentions
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,6 @@ def test_coins_are_told_by_their_coingecko_id_and_unknown_cashtags_by_ticker_alo
 
 def test_a_list_of_everything_is_cut():
     assert len(mentions(" ".join(f"${coin.ticker}" for coin in COINS)).tickers) == MOST_MENTIONS
-
-
-@pytest.mark.parametrize(
-    ("symbol", "base"),
-    [
-        ("BTCUSDT", "BTC"),
-        ("ETHBTC", "ETH"),
-        ("BNBUSD", "BNB"),
-        ("USDCUSDT", "USDC"),
-        ("BTC", "BTC"),
-        ("1INCHUSDT", "1INCH"),
-    ],
-)
-def test_a_pair_is_about_its_base(symbol, base):
-    assert base_of(symbol) == base
 
 
 def test_the_list_of_coins_has_each_ticker_coin_and_name_once():

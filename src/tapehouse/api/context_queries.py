@@ -5,18 +5,20 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from tapehouse.api.context_rows import base_of, by_symbol, coins
+from tapehouse.api.context_rows import by_symbol, coins
 from tapehouse.api.encoding import to_microseconds, to_time
 from tapehouse.catalog import CONTEXT_TABLES
 from tapehouse.lake.history import latest_versions
+from tapehouse.market.coins import base_of
 from tapehouse.market.context import Kind, Version
 from tapehouse.ports import Lake
+from tapehouse.producers.coingecko.wire import HISTORY
 from tapehouse.streaming.context_view import ContextView, versions_of
 
 MOST_DAYS_READ = 400
 """Days of receipt that a search for stories goes back at most."""
-MARKET_DAYS_READ = 2
-"""Days of receipt in which a coin that is followed was told."""
+MARKET_DAYS_READ = 31
+"""Days of receipt in which a coin was told last at most: as far back as the platform itself remembers at its start."""
 
 
 class ContextQueries:
@@ -30,9 +32,11 @@ class ContextQueries:
         """Return the newest version of each coin, and of the whole market."""
         if as_of is None:
             return self._view.newest("market_data")
-        known = self._remembered("market_data", as_of)
+        known, wanted = self._remembered("market_data", as_of), set(map(_key, self._view.newest("market_data")))
         for day in self._days("market_data", as_of)[:MARKET_DAYS_READ]:
             known = _newest([*self._stored("market_data", [day], as_of), *known])
+            if wanted <= set(map(_key, known)):
+                break
         return known
 
     def coin(self, symbol: str) -> Version | None:
@@ -84,7 +88,9 @@ class ContextQueries:
         return [version for version in self._view.newest(kind) if latest is None or version.known_at <= latest]
 
     def _stored(self, kind: Kind, dates: list[str] | None, as_of: datetime | None) -> Iterator[Version]:
-        return versions_of(kind, latest_versions(self._lake, CONTEXT_TABLES[kind], dates=dates, as_of=as_of))
+        """Read versions of all but the past of coins, each point of which is a key of its own."""
+        told = latest_versions(self._lake, CONTEXT_TABLES[kind], pl.col("source") != HISTORY, dates=dates, as_of=as_of)
+        return versions_of(kind, told)
 
     def _days(self, kind: Kind, as_of: datetime | None) -> list[str]:
         """Return the days of receipt that may hold what is asked, the newest first."""

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from tapehouse.api.encoding import time_text
+from tapehouse.market.coins import base_of
 from tapehouse.market.context import Value, Version
 from tapehouse.producers.coingecko.wire import GLOBAL, MARKETS, PRICES
 
-QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "GBP", "TRY", "BRL", "JPY")
-"""What symbols are quoted in: the rest of a symbol is what CoinGecko and headlines call it."""
 ATTRIBUTIONS = {
     "market_data": {"text": "Data provided by CoinGecko", "url": "https://www.coingecko.com/en/api"},
     "sentiment": {"text": "Crypto Fear & Greed Index by alternative.me", "url": "https://alternative.me/crypto/"},
@@ -38,12 +37,6 @@ def _said(name: str, value: Value, *, exact_numbers: bool) -> object:
     if exact_numbers and isinstance(value, str) and name not in _TEXTS and _DECIMAL.fullmatch(value):
         return msgspec.Raw(value.encode())
     return value
-
-
-def base_of(symbol: str) -> str:
-    """Return what a symbol trades: BTC of BTCUSDT."""
-    quote = next((quote for quote in QUOTES if symbol.endswith(quote) and symbol != quote), "")
-    return symbol.removesuffix(quote)
 
 
 def ticker_of(version: Version) -> str:

@@ -40,7 +40,7 @@ trailing zeros: read them with a decimal parser. Errors are problem details (RFC
 what to do.
 
 Live data comes over a WebSocket at `/live`. It greets with
-`{"type": "hello", "protocol": 1, "sequence", "symbols", "intervals"}`. Send
+`{"type": "hello", "protocol": 1, "sequence", "symbols", "bases", "intervals"}`. Send
 `{"subscribe": {"symbols": ["BTCUSDT"], "interval": "1m", "channels": ["candles", "trades", "prices", "health"]}}`;
 a new subscription replaces the one before. The answer is a `snapshot`; then come `candles`, `trades`, `prices` and
 `health`, each with the sequence number of the state it shows. The channels `market`, `sentiment` and `news` tell the

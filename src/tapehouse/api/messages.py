@@ -14,6 +14,7 @@ from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import as_text, time_text, to_json
 from tapehouse.api.rows import candle_fields, trade_fields
 from tapehouse.api.signal_rows import signal_fields
+from tapehouse.market.coins import base_of
 from tapehouse.market.context import Version
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
@@ -50,8 +51,9 @@ def read_command(text: str) -> Subscribe:
 
 
 def hello(symbols: list[str], sequence: int) -> str:
-    """Greet: what there is to subscribe to."""
-    return _message("hello", sequence, protocol=PROTOCOL, symbols=symbols, intervals=list(INTERVALS))
+    """Greet: what there is to subscribe to, and which asset each symbol is a price of."""
+    bases = {symbol: base_of(symbol) for symbol in symbols}
+    return _message("hello", sequence, protocol=PROTOCOL, symbols=symbols, bases=bases, intervals=list(INTERVALS))
 
 
 def error(title: str, detail: str) -> str:

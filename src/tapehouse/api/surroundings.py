@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from tapehouse.api.context_rows import ATTRIBUTIONS, base_of, version_fields
+from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import time_text
+from tapehouse.market.coins import base_of
 from tapehouse.market.context import Kind, Version
 from tapehouse.market.windows import DAY
 from tapehouse.streaming.context_view import ContextView

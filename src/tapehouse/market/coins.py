@@ -139,3 +139,34 @@ def coin_traded(symbol: str, pins: Mapping[str, str]) -> str | None:
         return None
     ticker = symbol.removesuffix(quote)
     return pins.get(ticker) or _BY_TICKER.get(ticker)
+
+
+_STABLE = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD1", "USDS", "USDP", "DAI", "EURI", "AEUR")
+_OTHERS = (
+    "USD",
+    "BTC",
+    "ETH",
+    "BNB",
+    "EUR",
+    "GBP",
+    "TRY",
+    "BRL",
+    "JPY",
+    "AUD",
+    "ARS",
+    "PLN",
+    "MXN",
+    "ZAR",
+    "UAH",
+    "RUB",
+)
+QUOTES = (*_STABLE, *_OTHERS)
+"""What pairs are quoted in: the end of a symbol, those that end in another one first."""
+
+_TICKERS = frozenset(coin.ticker for coin in COINS)
+
+
+def base_of(symbol: str) -> str:
+    """Return what a pair is a price of: `BTC` of `BTCUSDT`; a ticker as it is. A listed coin is preferred."""
+    bases = [symbol.removesuffix(quote) for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
+    return next((base for base in bases if base in _TICKERS), bases[0] if bases else symbol)

@@ -16,10 +16,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from tapehouse.market.coins import COINS, NOT_COINS
+from tapehouse.market.coins import COINS, NOT_COINS, QUOTES
 
-QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD", "EUR", "TRY", "BTC", "ETH", "BNB")
-"""What pairs are quoted in, longest first."""
 SAID_AFTER = (
     *("airdrop", "blockchain", "chain", "coin", "coins", "dao", "devs", "dex", "ecosystem", "etf", "etfs", "etp"),
     *("foundation", "futures", "holders", "mainnet", "network", "price", "prices", "protocol", "stakers", "staking"),
@@ -79,12 +77,6 @@ def mentions(text: str) -> Mentions:
         _note(found, ticker, start)
     tickers = sorted(found, key=lambda ticker: (found[ticker], ticker))[:MOST_MENTIONS]
     return Mentions(tickers, [_BY_TICKER[ticker].coin for ticker in tickers if ticker in _BY_TICKER])
-
-
-def base_of(symbol: str) -> str:
-    """Return the asset a pair is about: `BTC` of `BTCUSDT`; a ticker as it is. A listed coin is preferred."""
-    bases = [symbol.removesuffix(quote) for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
-    return next((base for base in bases if base in _BY_TICKER), bases[0] if bases else symbol)
 
 
 def _bare(text: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:

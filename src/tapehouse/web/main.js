@@ -14,7 +14,7 @@ import { Link } from "./link.js";
 import { Live } from "./live.js";
 import { Market } from "./market.js";
 import { Mood } from "./mood.js";
-import { News } from "./news.js";
+import { learnBases, News } from "./news.js";
 import { changeBetween, grouped, padded, seconds } from "./numbers.js";
 import { Overlays } from "./overlays.js";
 import { Past } from "./past.js";
@@ -74,6 +74,7 @@ function ofChosen(message) {
 }
 
 function greet(message) {
+  learnBases(message.bases);
   if (!message.symbols.includes(chosen.symbol)) chosen.symbol = message.symbols[0] ?? null;
   symbols.show(message.symbols, chosen.symbol);
   intervals.show(message.intervals, chosen.interval);

@@ -5,11 +5,16 @@ import { minuteTime, seconds } from "./numbers.js";
 const KEPT = 200;
 const SHOWN = 60;
 const LONGEST_SUMMARY = 160;
-const QUOTE = /(?<=.)(FDUSD|USDT|USDC|TUSD|BUSD|USD|BTC|ETH|BNB|EUR|GBP|TRY|BRL|JPY)$/;
+let bases = {};
+
+/** Take what the platform says each symbol is a price of. */
+export function learnBases(told) {
+  bases = told;
+}
 
 /** "BTCUSDT" -> "BTC": what headlines call it. */
 export function baseOf(symbol) {
-  return symbol.replace(QUOTE, "");
+  return bases[symbol] ?? symbol;
 }
 
 export class News {

@@ -2,9 +2,7 @@
 
 import json
 
-import pytest
-
-from tapehouse.producers.coingecko.coins import Coins, base_of
+from tapehouse.producers.coingecko.coins import Coins
 
 LIST = json.dumps(
     [
@@ -18,21 +16,6 @@ LIST = json.dumps(
 
 def coins(*symbols, **pinned) -> Coins:
     return Coins(lambda: symbols, pinned)
-
-
-@pytest.mark.parametrize(
-    ("symbol", "base"),
-    [
-        ("BTCUSDT", "BTC"),
-        ("ETHBTC", "ETH"),
-        ("BTCFDUSD", "BTC"),
-        ("USDCUSDT", "USDC"),
-        ("BTC", "BTC"),
-        ("1INCH", "1INCH"),
-    ],
-)
-def test_a_pair_is_a_price_of_its_base(symbol, base):
-    assert base_of(symbol) == base
 
 
 def test_well_known_coins_need_no_list_and_no_copy_takes_their_place():

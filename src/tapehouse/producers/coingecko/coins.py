@@ -6,12 +6,8 @@ from itertools import islice
 
 import msgspec
 
-from tapehouse.market.coins import COINS
+from tapehouse.market.coins import COINS, base_of
 
-_STABLE = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD1", "USDS", "USDP", "DAI", "EURI", "AEUR")
-_OTHERS = ("BTC", "ETH", "BNB", "EUR", "GBP", "TRY", "BRL", "JPY", "AUD", "ARS", "PLN", "MXN", "ZAR", "UAH", "RUB")
-QUOTES = (*_STABLE, *_OTHERS)
-"""What pairs are quoted in: the end of a symbol, the longer ones first."""
 MOST_NOTES = 10
 
 _WELL_KNOWN = {coin.ticker: coin.coin for coin in COINS}
@@ -74,11 +70,3 @@ class Coins:
 
     def _tickers(self) -> list[str]:
         return list(dict.fromkeys(base_of(symbol) for symbol in self._followed() if not symbol.startswith("*")))
-
-
-def base_of(symbol: str) -> str:
-    """Return what a pair is a price of: BTC of BTCUSDT; the symbol itself where its quote is not known."""
-    for quote in QUOTES:
-        if symbol.endswith(quote) and symbol != quote:
-            return symbol.removesuffix(quote)
-    return symbol
