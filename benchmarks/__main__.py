@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bench_ages, bench_kafka, bench_queries, bench_size, bench_start, bench_steady, bench_sustained
+from benchmarks import (
+    bench_ages,
+    bench_context,
+    bench_kafka,
+    bench_queries,
+    bench_size,
+    bench_start,
+    bench_steady,
+    bench_sustained,
+)
 from benchmarks.measuring import Figure
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -30,6 +39,7 @@ BENCHES: dict[str, Bench] = {
     "latest": ("Last prices under load", lambda quick: bench_queries.run_latest(10 if quick else 30)),
     "analytics": ("Analytics under load", lambda quick: bench_queries.run_analytics(10 if quick else 60)),
     "signals": ("Signals", lambda quick: _signals(10 if quick else 60)),
+    "context": ("The market around it, polled", lambda quick: bench_context.run(quick=quick)),
     "size": ("Bytes a trade", lambda _quick: bench_size.run()),
     "kafka": ("Onto Kafka", lambda quick: bench_kafka.run(15 if quick else 40)),
     "spark": ("A backlog through Spark", lambda quick: _spark(300_000 if quick else 2_000_000)),

@@ -94,14 +94,15 @@ def platform(folder: Path, source: Exchange, **settings: str) -> Iterator[Platfo
     began = time.monotonic()
     process = subprocess.Popen([*TAPEHOUSE, "up"], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        url = _address_of(process)
+        url = address_of(process)
         fetch(f"{url}/health")
         yield Platform(url, lake, process, time.monotonic() - began)
     finally:
         end(process)
 
 
-def _address_of(process: subprocess.Popen[str]) -> str:
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Return the address a platform says is to be opened; what it says from then on is read and dropped."""
     assert process.stderr is not None
     said = []
     for line in process.stderr:

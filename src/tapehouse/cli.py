@@ -99,6 +99,7 @@ def up(demo: bool, port: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until the platform listens itself, there is nothing to commit
         signal.signal(number, lambda *_: sys.exit(0))
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "muzzy_decay_ms:0")  # Polars gives back at once what it has done with
     settings = _begin(api_port=port)
     if settings.profile == "cluster" and not demo:
         from tapehouse.profiles.cluster import run_up as run_up_cluster

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tapehouse.catalog import TRADES
 from tapehouse.lake import compaction
-from tapehouse.lake.compaction import FAN_IN, FULL_ROWS, DataFile, Merge, choose
+from tapehouse.lake.compaction import FAN_IN, FULL_BYTES, FULL_ROWS, DataFile, Merge, choose
 from tapehouse.lake.delta import DeltaLake
 
 NEVER_FINISHED = "2000-01-01"
@@ -148,6 +148,12 @@ def test_few_small_files_of_a_running_day_are_left_alone_and_of_a_finished_day_a
     files = files_of([(100, "2024-08-08")] * (FAN_IN - 1))
     assert list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0)) == []
     assert [len(group.files) for group in choose(files, finished_before="2024-08-09", quiet_since=0)] == [FAN_IN - 1]
+
+
+def test_rows_with_long_payloads_are_merged_fewer_at_a_time():
+    files = [DataFile(f"{number}", 400, FULL_BYTES // 8, "2024-08-08") for number in range(FAN_IN)]
+    merges = list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0))
+    assert [len(merge.files) for merge in merges] == [8] * (FAN_IN // 8)
 
 
 def test_a_day_of_commits_rewrites_each_row_only_a_few_times():

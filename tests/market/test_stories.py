@@ -102,8 +102,9 @@ def test_the_oldest_items_are_forgotten_wholly():
     for number in range(100):
         stories.story_of(("rss:a", str(number)), f"{TITLE} {number}", f"https://a.example/{number}", NOW)
     assert len(stories) == 10
-    assert len(stories._by_link) == len(stories._links) == 10
+    assert len(stories._by_link) == len(stories._numbers) == 10
     assert max(len(items) for items in stories._by_word.values()) == 10
+    assert set(stories._by_word) == set(stories._words) == words_of(f"{TITLE} 90 91 92 93 94 95 96 97 98 99")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=60), st.text(max_size=60)), max_size=30))

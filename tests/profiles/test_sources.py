@@ -48,8 +48,8 @@ def test_a_source_without_its_key_is_an_error_that_names_the_setting(chosen):
 
 def test_a_coin_has_its_past_when_it_reaches_to_yesterday():
     context = Context()
-    days = [("bitcoin", "2023-11-14"), ("old", "2022-11-14"), ("old", "2022-11-15")]
-    rows = [("coingecko_history", f"{coin}/{day}T00:00:00.000+00:00", "{}", NOW, NOW) for coin, day in days]
+    days = [("bitcoin", NOW - DAY), ("old", NOW - 366 * DAY), ("old", NOW - 365 * DAY)]
+    rows = [("coingecko_history", f"{coin}/{at}", "{}", at, NOW) for coin, at in days]
     context.recall("market_data", [*rows, ("coingecko", "ethereum", "{}", NOW, NOW)])
     assert coins_with_history(context, NOW) == {"bitcoin"}
     assert coins_with_history(context, NOW + 3 * DAY) == set()

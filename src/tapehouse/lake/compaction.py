@@ -21,12 +21,16 @@ from tapehouse.lake.loose_files import write_files
 from tapehouse.lake.refusals import explained, reads_explained
 
 FULL_ROWS = 131_072
-"""Most rows one compaction holds (about 190 MB with payloads)."""
+"""Most rows one compaction holds (about 80 MB with payloads)."""
+FULL_WHILE_WRITTEN = FULL_ROWS * 3 // 4
+"""Most rows of one while its day is written to: then it is done again and again, beside everything else."""
 LARGE_ROWS = FULL_ROWS // 4
 """A file of so many rows is left alone until its day is finished: under load each commit is one."""
 FAN_IN = 32
 """Small files that gather before they are merged."""
 
+FULL_BYTES = 4 * 1024 * 1024
+"""Most bytes of the files of one, as they are stored: rows with long payloads are many times that in memory."""
 _FINAL = "final-"
 """How the names of files begin that are never merged again."""
 
@@ -69,11 +73,11 @@ def choose(files: Sequence[DataFile], *, finished_before: str, quiet_since: int)
     for date, of_day in groupby(files, key=lambda file: file.date):
         open_files = [file for file in of_day if not _is_final(file)]
         if date < finished_before and max((file.written_at for file in open_files), default=0) <= quiet_since:
-            yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files)))
+            yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files), FULL_ROWS))
             continue
         small = [file for file in open_files if file.rows < LARGE_ROWS]
         for _, alike in groupby(small, key=_magnitude):
-            groups = _packed(list(alike), FAN_IN)
+            groups = _packed(list(alike), FAN_IN, FULL_WHILE_WRITTEN)
             yield from (Merge(group, final=False) for group in groups if _worthwhile(group))
 
 
@@ -107,7 +111,7 @@ def read_sorted(lake: DeltaLake, table: Table, files: Sequence[DataFile]) -> pl.
     """Return the rows of some files of a table in its order."""
     rows = lake.scan_paths(table.name, [file.path for file in files])
     with reads_explained(lake.address(table.name)):
-        return rows.collect().sort(table.sort_by, maintain_order=True)
+        return rows.sort(table.sort_by, maintain_order=True).collect()
 
 
 def _is_final(file: DataFile) -> bool:
@@ -118,19 +122,25 @@ def _magnitude(file: DataFile) -> int:
     return max(0, (file.rows.bit_length() - 10) // 4)
 
 
-def _packed(files: Sequence[DataFile], most: int) -> Iterator[list[DataFile]]:
-    """Cut files into groups of at most `most` files and FULL_ROWS rows."""
+def _packed(files: Sequence[DataFile], most: int, most_rows: int) -> Iterator[list[DataFile]]:
+    """Cut files into groups of at most `most` files, `most_rows` rows and FULL_BYTES bytes."""
     group: list[DataFile] = []
-    rows = 0
+    rows = size = 0
     for file in files:
-        if group and (len(group) == most or rows + file.rows > FULL_ROWS):
+        if group and (len(group) == most or rows + file.rows > most_rows or size + file.size > FULL_BYTES):
             yield group
-            group, rows = [], 0
+            group, rows, size = [], 0, 0
         group.append(file)
         rows += file.rows
+        size += file.size
     if group:
         yield group
 
 
 def _worthwhile(group: Sequence[DataFile]) -> bool:
-    return len(group) > 1 and (len(group) == FAN_IN or sum(file.rows for file in group) >= FULL_ROWS // 2)
+    is_full = (
+        len(group) == FAN_IN
+        or sum(file.rows for file in group) >= FULL_WHILE_WRITTEN // 2
+        or sum(file.size for file in group) >= FULL_BYTES // 2
+    )
+    return len(group) > 1 and is_full

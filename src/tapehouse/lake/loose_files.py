@@ -11,12 +11,16 @@ from urllib.parse import unquote
 
 import msgspec
 import polars as pl
+from arro3.core import RecordBatchReader
 from deltalake import write_deltalake
 from deltalake.transaction import AddAction
 
 from tapehouse.catalog import Table
 from tapehouse.lake.encoding import Stage, pruning_columns, writer_properties
 from tapehouse.lake.place import Place
+
+PIECE_ROWS = 8_192
+"""Rows handed to the writer at a time: it holds what it was handed several times over."""
 
 
 class LooseFile(msgspec.Struct, frozen=True):
@@ -47,7 +51,7 @@ def write_files(place: Place, table: Table, rows: pl.DataFrame, stage: Stage, pr
     with place.scratch(table.name) as scratch:
         write_deltalake(
             scratch,
-            rows,
+            _in_pieces(rows),
             partition_by=list(table.partition_by),
             configuration={"delta.dataSkippingStatsColumns": ",".join(pruning_columns(table))},
             writer_properties=writer_properties(table, stage),
@@ -55,6 +59,11 @@ def write_files(place: Place, table: Table, rows: pl.DataFrame, stage: Stage, pr
         log = (scratch / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
         written = [action["add"] for action in map(json.loads, log) if "add" in action]
         return [_taken_in(place, table, scratch, add, prefix) for add in written]
+
+
+def _in_pieces(rows: pl.DataFrame) -> RecordBatchReader:
+    pieces = (batch for piece in rows.iter_slices(PIECE_ROWS) for batch in RecordBatchReader.from_arrow(piece))
+    return RecordBatchReader.from_batches(RecordBatchReader.from_arrow(rows.head(0)).schema, pieces)
 
 
 def _taken_in(place: Place, table: Table, scratch: Path, add: dict[str, object], prefix: str) -> LooseFile:

@@ -4,7 +4,9 @@ Nothing is merged: every item stays, and names the story by the key of the item 
 """
 
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterable
+from hashlib import blake2b
 from itertools import islice
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -40,23 +42,33 @@ _EMPTY = frozenset(
 
 
 class Told(msgspec.Struct, frozen=True):
-    """An item as it is remembered: whose it is, the story it belongs to, the words of its title, and when."""
+    """An item as it is remembered: its source and key, the story it belongs to, the words of its title, and when.
 
+    `publisher` and `link` are digests, 0 where there is none.
+    """
+
+    item: tuple[str, str]
     story: str
-    publisher: str
-    words: frozenset[str]
+    publisher: int
+    link: int
+    words: tuple[str, ...]
     told_at: int
 
 
 class Stories:
-    """The newest items and the story of each."""
+    """The newest items and the story of each.
+
+    Items have numbers in the order they are told; a word is held once, whatever number of titles has it.
+    """
 
     def __init__(self, most: int = MOST_ITEMS) -> None:
         self._most = most
-        self._items: dict[tuple[str, str], Told] = {}
-        self._links: dict[tuple[str, str], str] = {}
-        self._by_link: dict[str, tuple[str, str]] = {}
-        self._by_word: dict[str, dict[tuple[str, str], None]] = {}
+        self._told = 0
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._items: dict[int, Told] = {}
+        self._by_link: dict[int, int] = {}
+        self._by_word: dict[str, array[int]] = {}
+        self._words: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -66,32 +78,36 @@ class Stories:
 
         An item that is known keeps its story whatever its title has become.
         """
-        canonical, words = canonical_link(link), words_of(title)
-        known = self._items.get(item)
-        story = known.story if known else self._same(canonical, words, told_at) or item[1]
+        number = self._numbers.get(item)
+        known = None if number is None else self._items[number].story
+        story = known or self._same(link, words_of(title), told_at) or item[1]
         self.remember(item, story, title, link, told_at)
         return story
 
     def remember(self, item: tuple[str, str], story: str, title: str, link: str, told_at: int) -> None:
         """Remember an item whose story is known already. `told_at` is in microseconds since 1970 UTC."""
-        self._forget(item)
-        canonical, words = canonical_link(link), words_of(title)
-        self._items[item] = Told(story, publisher_of(link), words, told_at)
-        if canonical:
-            self._links[item] = canonical
-            self._by_link.setdefault(canonical, item)
+        if item in self._numbers:
+            self._forget(self._numbers[item])
+        self._told += 1
+        number, page = self._told, _digest(canonical_link(link))
+        words = tuple(self._words.setdefault(word, word) for word in words_of(title))
+        story = item[1] if story == item[1] else story  # the text that is held already
+        self._numbers[item] = number
+        self._items[number] = Told(item, story, _digest(publisher_of(link)), page, words, told_at)
+        if page:
+            self._by_link.setdefault(page, number)
         for word in words:
-            self._by_word.setdefault(word, {})[item] = None
+            self._by_word.setdefault(word, array("q")).append(number)
         if len(self._items) > self._most:
             self._forget(next(iter(self._items)))
 
     def _same(self, link: str, words: frozenset[str], told_at: int) -> str | None:
-        linked = self._by_link.get(link)
+        linked = self._by_link.get(_digest(canonical_link(link)))
         if linked is not None:
             return self._items[linked].story
-        publisher = publisher_of(link)
-        for item in self._sharing(words):
-            told = self._items[item]
+        publisher = _digest(publisher_of(link))
+        for number in self._sharing(words):
+            told = self._items[number]
             if (
                 told.publisher != publisher
                 and abs(told_at - told.told_at) <= TOLD_WITHIN
@@ -100,28 +116,26 @@ class Stories:
                 return told.story
         return None
 
-    def _sharing(self, words: frozenset[str]) -> Iterable[tuple[str, str]]:
+    def _sharing(self, words: frozenset[str]) -> Iterable[int]:
         """Return items that could be alike: those with the rarest of the words, newest first, a bounded number.
 
         A title that is alike lacks fewer words than are looked at here, so it has at least one of them.
         """
         lacking = len(words) - int(ALIKE * len(words)) + 1
         rarest = sorted(words, key=lambda word: (len(self._by_word.get(word, ())), word))[:lacking]
-        sharing = (item for word in rarest for item in reversed(self._by_word.get(word, {})))
+        sharing = (number for word in rarest for number in reversed(self._by_word.get(word, ())))
         return dict.fromkeys(islice(sharing, MOST_COMPARED))
 
-    def _forget(self, item: tuple[str, str]) -> None:
-        told = self._items.pop(item, None)
-        if told is None:
-            return
-        link = self._links.pop(item, "")
-        if self._by_link.get(link) == item:
-            del self._by_link[link]
+    def _forget(self, number: int) -> None:
+        told = self._items.pop(number)
+        del self._numbers[told.item]
+        if self._by_link.get(told.link) == number:
+            del self._by_link[told.link]
         for word in told.words:
             holding = self._by_word[word]
-            del holding[item]
+            holding.remove(number)
             if not holding:
-                del self._by_word[word]
+                del self._by_word[word], self._words[word]
 
 
 def canonical_link(link: str) -> str:
@@ -155,11 +169,16 @@ def words_of(title: str) -> frozenset[str]:
     return frozenset(word for word in found if word and word not in _EMPTY)
 
 
-def are_alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Tell whether two titles say the same: most of their words, and every number."""
-    shared = len(one & other)
-    numbers = {word for word in one ^ other if word[0].isdigit()}
-    return not numbers and shared >= FEWEST_SHARED and shared >= ALIKE * len(one | other)
+def are_alike(one: frozenset[str], other: Collection[str]) -> bool:
+    """Tell whether two titles say the same: most of their words, and every number. No word is in `other` twice."""
+    shared = sum(word in one for word in other)
+    if shared < max(FEWEST_SHARED, ALIKE * (len(one) + len(other) - shared)):
+        return False
+    return not any(word[0].isdigit() for word in one.symmetric_difference(other))
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") if text else 0
 
 
 def _host(host: str) -> str:

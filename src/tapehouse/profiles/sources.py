@@ -1,20 +1,18 @@
 """The sources that are polled, as the settings name them: the same in every profile."""
 
 from collections.abc import Callable, Collection, Iterable
-from datetime import timedelta
 
+from tapehouse.market.windows import DAY
 from tapehouse.producers.coingecko.source import coingecko_source
-from tapehouse.producers.coingecko.wire import HISTORY
 from tapehouse.producers.fear_greed import fear_greed_source
 from tapehouse.producers.news_sources import newsapi_source, rss_source
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
 from tapehouse.settings import Settings
 from tapehouse.streaming.context import Context
-from tapehouse.streaming.rows import to_time
 
-HISTORY_OLD_AFTER = timedelta(days=2)
-"""A coin's daily past that ends longer ago than this is fetched anew."""
+HISTORY_OLD_AFTER = 2 * DAY
+"""A coin's daily past that ends longer ago than this (microseconds) is fetched anew."""
 
 
 def polled_sources(
@@ -39,6 +37,4 @@ def polled_sources(
 
 def coins_with_history(context: Context, now: int) -> set[str]:
     """Return the coins whose daily past is known up to a day or two before `now` (microseconds)."""
-    recent = (to_time(now) - HISTORY_OLD_AFTER).isoformat()
-    points = (key.partition("/") for key in context.keys("market_data", HISTORY))
-    return {coin for coin, _, at in points if at > recent}
+    return {coin for coin, until in context.past_until().items() if until > now - HISTORY_OLD_AFTER}

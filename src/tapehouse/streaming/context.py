@@ -3,15 +3,15 @@
 What is told is the same whoever polled it and however often: the same key with the same fields is one row.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 import msgspec
 import polars as pl
 
 from tapehouse import telemetry
-from tapehouse.catalog import CONTEXT_TABLES
-from tapehouse.market.context import MOST_KEYS, Known, Observation, Version
+from tapehouse.catalog import CONTEXT_TABLES, MARKET_DATA
+from tapehouse.market.context import MOST_KEYS, Known, KnownPast, Observation, Version
 from tapehouse.market.events import Rejected
 from tapehouse.ports import Batch, Lake
 from tapehouse.producers import fear_greed, newsapi, rss
@@ -42,18 +42,22 @@ class Context:
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {kind: Known() for kind in CONTEXT_TABLES}
+        self._past = KnownPast()
         self._refused: dict[bytes, None] = {}
         self._links = StoryLinks()
 
     def recall(self, kind: str, rows: Iterable[tuple[str, str, str, int, int]]) -> None:
         """Remember stored versions as (source, key, fields, observed_at, known_at), oldest first."""
         for source, key, fields, observed_at, known_at in rows:
+            if source == coingecko.HISTORY:
+                self._past.recall(key, fields, observed_at, known_at)
+                continue
             told = self._links.recall(source, key, fields, observed_at) if kind == "news" else fields
             self._known[kind].recall(source, key, told, observed_at, known_at)
 
-    def keys(self, kind: str, source: str) -> list[str]:
-        """Return the keys of a source that are known."""
-        return [key for told_by, key in self._known[kind].keys() if told_by == source]  # noqa: SIM118  # no dict
+    def past_until(self) -> dict[str, int]:
+        """Return of each coin whose past is known the time of its newest day (microseconds)."""
+        return self._past.newest()
 
     def take(self, batch: Batch) -> tuple[list[Version], list[Rejected]]:
         """Read a batch; return what is new in it, and what is refused for the first time."""
@@ -64,7 +68,8 @@ class Context:
             except UNREADABLE as error:
                 rejected += self._refuse(Rejected(TOPICS[batch.shape], _reason(error), frame, received_at))
                 continue
-            known_at = self._known[observation.kind].take(observation)
+            known = self._past if observation.source == coingecko.HISTORY else self._known[observation.kind]
+            known_at = known.take(observation)
             outcome = "known" if known_at is None else "new"
             telemetry.observations.labels(batch.symbol, outcome).inc()
             if known_at is not None:
@@ -83,17 +88,23 @@ class Context:
 
 
 def recall_context(lake: Lake) -> Context:
-    """Return what the lake holds: of each kind the newest version of the keys told last."""
+    """Return what the lake holds: of each kind the newest version of the keys told last, and the past of coins."""
     context = Context()
     for kind, table in CONTEXT_TABLES.items():
-        stored = lake.scan(table).select("source", "key", "known_at", "date")
-        newest_of_each = stored.group_by("source", "key").agg(pl.all().max_by("known_at"))
-        newest = newest_of_each.sort("known_at").tail(MOST_KEYS).collect()
+        stored = lake.scan(table).filter(pl.col("source") != coingecko.HISTORY)
+        newest_of_each = stored.select("source", "key", "known_at", "date").group_by("source", "key")
+        newest = newest_of_each.agg(pl.all().max_by("known_at")).sort("known_at").tail(MOST_KEYS).collect()
         dates = [day.isoformat() for day in newest["date"].unique().sort()]
         rows = lake.scan(table, dates=dates).join(newest.lazy(), on=["source", "key", "known_at"], how="semi")
-        times = [pl.col(name).to_physical() for name in ("observed_at", "known_at")]
-        context.recall(kind, rows.sort("known_at").select("source", "key", "fields", *times).collect().iter_rows())
+        context.recall(kind, _told(rows))
+    for day in lake.dates(MARKET_DATA):
+        context.recall("market_data", _told(lake.scan(MARKET_DATA, dates=[day]).filter(source=coingecko.HISTORY)))
     return context
+
+
+def _told(rows: pl.LazyFrame) -> Iterator[tuple[str, str, str, int, int]]:
+    times = [pl.col(name).to_physical() for name in ("observed_at", "known_at")]
+    return rows.sort("known_at").select("source", "key", "fields", *times).collect().iter_rows()
 
 
 def _read(batch: Batch, frame: bytes, received_at: int) -> Observation:

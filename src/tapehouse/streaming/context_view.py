@@ -59,9 +59,12 @@ class ContextView:
         """Show what was told; called by the engine's thread."""
         with self._lock:
             for version in versions:
-                if version.observation.source != HISTORY and self._keep(version):
+                if version.observation.source == HISTORY:
+                    continue
+                kept = msgspec.structs.replace(version, payload=b"")
+                if self._keep(kept):
                     self._sequence += 1
-                    self._changes.append((self._sequence, version))
+                    self._changes.append((self._sequence, kept))
             for kind in {version.observation.kind for version in versions}:
                 self._bound(kind)
 
@@ -87,7 +90,7 @@ class ContextView:
         known = self._newest[told.kind].get((told.source, told.key))
         if known is not None and known.known_at >= version.known_at:
             return False
-        self._newest[told.kind][told.source, told.key] = msgspec.structs.replace(version, payload=b"")
+        self._newest[told.kind][told.source, told.key] = version
         return True
 
     def _bound(self, kind: Kind) -> None:
