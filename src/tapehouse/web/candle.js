@@ -1,5 +1,6 @@
 // Everything one candle says of itself, in every digit.
 
+import { element } from "./element.js";
 import { grouped, minuteTime } from "./numbers.js";
 
 const MEANS = {
@@ -55,11 +56,5 @@ function headline(story) {
 function exact(field, value) {
   const made = element("dd", value == null ? "–" : grouped(value));
   made.dataset.field = field;
-  return made;
-}
-
-function element(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
   return made;
 }

@@ -1,5 +1,6 @@
 // Why a signal was raised: what was seen, in words, and every number it was made from.
 
+import { element } from "./element.js";
 import { KINDS, STATES, kindOf, stateOf } from "./kinds.js";
 import { grouped, minuteTime } from "./numbers.js";
 
@@ -41,7 +42,7 @@ export class Evidence {
   }
 
   #fill() {
-    const shut = text("button", "×", "close");
+    const shut = element("button", "×", "close");
     Object.assign(shut, { type: "button", ariaLabel: "Close" });
     this.panel.replaceChildren(shut, ...this.signals.map(article));
   }
@@ -51,13 +52,13 @@ function article(signal) {
   const state = stateOf(signal);
   const made = document.createElement("article");
   const head = document.createElement("header");
-  const chip = text("span", state, "state");
+  const chip = element("span", state, "state");
   chip.dataset.state = state;
-  head.append(text("h3", kindOf(signal).name), chip);
+  head.append(element("h3", kindOf(signal).name), chip);
   const about = signal.symbol === "*" ? "The whole market" : signal.symbol;
-  made.append(head, text("p", `${about}, ${signal.interval} from ${minuteTime(signal.opened_at)} UTC`, "when"));
-  if (Object.keys(signal.evidence).length) made.append(text("p", kindOf(signal).tell(signal.evidence), "seen"));
-  made.append(text("p", score(signal), "score"), text("p", `${capital(state)}: ${STATES[state] ?? ""}.`, "trust"), numbers(signal));
+  made.append(head, element("p", `${about}, ${signal.interval} from ${minuteTime(signal.opened_at)} UTC`, "when"));
+  if (Object.keys(signal.evidence).length) made.append(element("p", kindOf(signal).tell(signal.evidence), "seen"));
+  made.append(element("p", score(signal), "score"), element("p", `${capital(state)}: ${STATES[state] ?? ""}.`, "trust"), numbers(signal));
   return made;
 }
 
@@ -72,10 +73,10 @@ function numbers(signal) {
   const facts = Object.entries(signal.evidence);
   if (signal.revision > 0) facts.push(["revision", signal.revision], ["known_at", signal.known_at]);
   const list = document.createElement("dl");
-  for (const [name, value] of facts) list.append(text("dt", name.replaceAll("_", " ")), text("dd", said(value)));
+  for (const [name, value] of facts) list.append(element("dt", name.replaceAll("_", " ")), element("dd", said(value)));
   const made = document.createElement("details");
   made.open = !(signal.kind in KINDS);
-  made.append(text("summary", "The numbers"), list);
+  made.append(element("summary", "The numbers"), list);
   return made;
 }
 
@@ -87,11 +88,4 @@ function said(value) {
 
 function capital(word) {
   return word[0].toUpperCase() + word.slice(1);
-}
-
-function text(tag, content, kind = "") {
-  const made = document.createElement(tag);
-  made.textContent = content;
-  made.className = kind;
-  return made;
 }

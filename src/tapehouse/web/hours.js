@@ -8,6 +8,7 @@ const HOUR = 3_600_000;
 const DAYS = 7;
 const STEPS = 6; // shades of a measure
 const REFRESH = 15_000;
+const WHOLE_EVERY = 300_000;
 const RISING = ["least", ["1", "2", "3", "4", "5", "6"], "most"];
 const BOTH_WAYS = ["fell", ["down-3", "down-2", "down-1", "0", "up-1", "up-2", "up-3"], "rose"];
 const YEARLY = Math.sqrt(365 * 24);
@@ -38,7 +39,7 @@ export class Hours {
     this.rows = new Map();
     this.symbol = "";
     choice.addEventListener("change", () => this.#show());
-    setInterval(() => document.hidden || this.#load(2), REFRESH);
+    setInterval(() => document.hidden || this.#load(), REFRESH);
   }
 
   /** Show another symbol. */
@@ -46,20 +47,22 @@ export class Hours {
     if (symbol === this.symbol) return;
     this.symbol = symbol;
     this.rows.clear();
-    this.#load(DAYS * 24 + 24);
+    this.wholeAt = 0;
+    this.#load();
   }
 
-  /** Ask for the last hours, of which the newest still moves; after a pause for all that were missed. */
-  async #load(limit) {
+  /** Ask for the newest hours, which still move; now and then for all, of which a repair may have revised any. */
+  async #load() {
     const { symbol } = this;
-    const missed = this.rows.size ? Math.ceil((Date.now() - this.readAt) / HOUR) + 1 : DAYS * 24 + 24;
-    const query = new URLSearchParams({ interval: "1h", limit: Math.max(limit, missed) });
+    if (!symbol) return;
+    const whole = Date.now() - this.wholeAt > WHOLE_EVERY;
+    const query = new URLSearchParams({ interval: "1h", limit: whole ? (DAYS + 1) * 24 : 2 });
     try {
       const answer = await fetch(`/ohlc/${encodeURIComponent(symbol)}?${query}`);
       if (!answer.ok) throw new Error(`${answer.status} for ${answer.url}`);
       const { candles } = parseExact(await answer.text());
       if (symbol !== this.symbol) return;
-      this.readAt = Date.now();
+      if (whole) this.wholeAt = Date.now();
       for (const row of candles) this.rows.set(Date.parse(row.opened_at), row);
     } catch (error) {
       console.warn("hours could not be read:", error);

@@ -1,5 +1,6 @@
 // What CoinGecko tells: the chosen coin's market cap, rank, volume and supply, and the market as a whole.
 
+import { element } from "./element.js";
 import { grouped, minuteTime } from "./numbers.js";
 import { baseOf } from "./news.js";
 
@@ -81,10 +82,4 @@ function supply(coin) {
 
 function exact(text, row) {
   return text == null ? "not told" : `${grouped(text)} as of ${minuteTime(row.observed_at)} UTC`;
-}
-
-function element(tag, content) {
-  const made = document.createElement(tag);
-  made.textContent = content;
-  return made;
 }

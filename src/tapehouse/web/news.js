@@ -1,5 +1,6 @@
 // The news: stories newest first, told once though several outlets tell them; those of the chosen coin on the chart.
 
+import { element } from "./element.js";
 import { minuteTime, seconds } from "./numbers.js";
 
 const KEPT = 200;
@@ -71,20 +72,20 @@ function entry(story) {
   const made = document.createElement("li");
   made.dataset.tone = story.tone ?? "neutral";
   made.append(head(story), title(story));
-  if (story.summary) made.append(text("p", shortened(story.summary)));
-  if (story.tickers?.length) made.append(text("p", story.tickers.join(" · "), "tickers"));
+  if (story.summary) made.append(element("p", shortened(story.summary)));
+  if (story.tickers?.length) made.append(element("p", story.tickers.join(" · "), "tickers"));
   return made;
 }
 
 function head(story) {
   const made = document.createElement("header");
-  const time = text("time", minuteTime(story.observed_at).slice(isToday(story.observed_at) ? 11 : 5));
+  const time = element("time", minuteTime(story.observed_at).slice(isToday(story.observed_at) ? 11 : 5));
   time.dateTime = story.observed_at;
   const others = story.others.size ? ` and ${[...story.others].join(", ")}` : "";
   const delayed = story.delay_hours ? `, ${story.delay_hours} h late` : "";
-  made.append(time, text("span", `${story.publisher}${others}${delayed}`, "publisher"));
+  made.append(time, element("span", `${story.publisher}${others}${delayed}`, "publisher"));
   if (TONES[story.tone]) {
-    const tone = text("span", TONES[story.tone], "tone");
+    const tone = element("span", TONES[story.tone], "tone");
     tone.title = `The headline sounds ${story.tone}: ${story.sentiment}`;
     tone.role = "img";
     tone.ariaLabel = `sounds ${story.tone}`;
@@ -94,8 +95,8 @@ function head(story) {
 }
 
 function title(story) {
-  if (!/^https?:\/\//.test(story.link)) return text("h3", story.title);
-  const link = text("a", story.title);
+  if (!/^https?:\/\//.test(story.link)) return element("h3", story.title);
+  const link = element("a", story.title);
   Object.assign(link, { href: story.link, target: "_blank", rel: "noopener noreferrer nofollow" });
   const made = document.createElement("h3");
   made.append(link);
@@ -108,11 +109,4 @@ function shortened(summary) {
 
 function isToday(iso) {
   return iso.slice(0, 10) === new Date().toISOString().slice(0, 10);
-}
-
-function text(tag, content, kind = "") {
-  const made = document.createElement(tag);
-  made.textContent = content;
-  made.className = kind;
-  return made;
 }

@@ -1,5 +1,6 @@
 // The signals of the chosen symbol and of the market as a whole: a list, newest first, and marks for the chart.
 
+import { element } from "./element.js";
 import { kindOf, stateOf } from "./kinds.js";
 import { minuteTime, seconds } from "./numbers.js";
 
@@ -83,11 +84,11 @@ function entry(signal) {
   const made = document.createElement("button");
   made.type = "button";
   Object.assign(made.dataset, { key: keyOf(signal), state });
-  const time = text("time", minuteTime(signal.opened_at).slice(5));
+  const time = element("time", minuteTime(signal.opened_at).slice(5));
   time.dateTime = signal.opened_at;
-  const mark = text("i", letter, "letter");
+  const mark = element("i", letter, "letter");
   mark.ariaHidden = "true";
-  made.append(mark, text("span", name, "name"), text("span", signed(signal.score), "score"), time, text("span", `${signal.interval} · ${state}`, "about"));
+  made.append(mark, element("span", name, "name"), element("span", signed(signal.score), "score"), time, element("span", `${signal.interval} · ${state}`, "about"));
   const item = document.createElement("li");
   item.append(made);
   return item;
@@ -95,11 +96,4 @@ function entry(signal) {
 
 function signed(score) {
   return `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(1)}`;
-}
-
-function text(tag, content, kind = "") {
-  const made = document.createElement(tag);
-  made.textContent = content;
-  made.className = kind;
-  return made;
 }
