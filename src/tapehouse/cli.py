@@ -151,15 +151,22 @@ def exchange(**options: Any) -> None:
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
 @from_option
 @to_option
-def backfill(symbols: tuple[str, ...], start: datetime, end: datetime) -> None:
-    """Fetch the trades of a range of time.
+@click.option(
+    "--source",
+    type=click.Choice(["binance", "coingecko"]),
+    default="binance",
+    show_default=True,
+    help="Whose past: the trades of the symbols, or a value a day of their coins.",
+)
+def backfill(symbols: tuple[str, ...], start: datetime, end: datetime, source: str) -> None:
+    """Fetch the trades of a range of time, or what the coins were worth.
 
-    Whole days come from the archives, the rest over REST. What is held already is not counted twice, so it is safe to
-    repeat and to interrupt.
+    Whole days of trades come from the archives, the rest over REST. What is held already is not counted twice, so it
+    is safe to repeat and to interrupt.
     """
     from tapehouse.profiles.history import run_backfill
 
-    run_backfill(_begin(), symbols, start, end)
+    run_backfill(_begin(), symbols, start, end, source)
 
 
 @main.command()

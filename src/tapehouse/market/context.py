@@ -101,6 +101,11 @@ class KnownPast:
         """Return of each series the time of its newest point (microseconds)."""
         return {name: series.at[-1] for name, series in self._series.items()}
 
+    def points(self, series: str, start: int, end: int) -> int:
+        """Return how many points of a series are held of [start, end) (microseconds)."""
+        held = self._series.get(series)
+        return 0 if held is None else bisect_left(held.at, end) - bisect_left(held.at, start)
+
     def recall(self, key: str, fields: str, observed_at: int, known_at: int) -> None:
         """Remember a stored version of a point, older ones of it before newer ones."""
         self._of(key).hold(observed_at, _short_digest(fields), known_at)

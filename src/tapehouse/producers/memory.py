@@ -56,6 +56,10 @@ class Memory:
         """Forget polls that are no longer configured."""
         self._record.polls = {name: known for name, known in self._record.polls.items() if name in names}
 
+    def forget(self, names: set[str]) -> None:
+        """Forget these polls, but not what was asked in all."""
+        self._record.polls = {name: known for name, known in self._record.polls.items() if name not in names}
+
     def save(self) -> None:
         """Write the record, whole or not at all; a disk that refuses costs politeness after a restart, no more."""
         record = msgspec.json.encode(self._record)

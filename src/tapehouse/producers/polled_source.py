@@ -19,7 +19,9 @@ class PolledSource:
     """Polls what it is made of; one that is down slows no other.
 
     `per_minute` and `per_day` bound its questions; `secrets` are kept out of what it tells; `explain` reads a refusal.
-    Its file is `<name>.json` in the folder `state`. `notes` gives sentences for the person: what is not followed, say.
+    Its file is `<name>.json` in the folder `state`. One that is not `alone` is a person's, asked at once: what is
+    remembered of the other questions of that name stays, and nothing of its own.
+    `notes` gives sentences for the person: what is not followed, say.
     """
 
     def __init__(
@@ -36,13 +38,15 @@ class PolledSource:
         notes: Callable[[], tuple[str, ...]] = tuple,
         transport: httpx.AsyncBaseTransport | None = None,
         random: Random | None = None,
+        alone: bool = True,
     ) -> None:
         self.name = name
         self._clock = clock
         self._notes = notes
         self._client = new_client(transport)
         memory = Memory(state / f"{name}.json")
-        memory.keep_only({upstream.name for upstream in upstreams})
+        names = {upstream.name for upstream in upstreams}
+        memory.keep_only(names) if alone else memory.forget(names)
         self._allowance = Allowance(memory.spent, per_minute=per_minute, per_day=per_day)
         fetcher = Fetcher(self._client, clock.seconds, secrets=secrets, explain=explain)
         chance = random or Random()  # noqa: S311  # spreads load, guards nothing

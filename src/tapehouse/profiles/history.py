@@ -11,8 +11,11 @@ from tapehouse.catalog import CANDLES
 from tapehouse.errors import ConfigError, DiscrepancyError, UpstreamError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
+from tapehouse.market.windows import DAY
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
+from tapehouse.producers.coingecko.past import CoinsPast
+from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import say
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, open_lake_to_read, reading, writing
@@ -25,6 +28,7 @@ from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import silver_candles, to_microseconds, to_time
 from tapehouse.streaming.verification import klines_between, verify
 from tapehouse.streaming.view import LiveView
+from tapehouse.tape.local import LocalTape
 
 INTERRUPTED = 130
 """The status of a command that Ctrl-C ended before it was done."""
@@ -32,15 +36,19 @@ REBUILD = "rebuild"
 """The writer under whose name a rebuild commits."""
 
 
-def run_backfill(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+def run_backfill(
+    settings: Settings, symbols: Sequence[str], start: datetime, end: datetime, source: str = "binance"
+) -> None:
     """Bring the trades of [start, end) into the lake, with progress; it can be stopped and repeated.
 
-    Raise UpstreamError, with the symbol, when the exchange does not answer or has no such symbol.
+    With the source `coingecko` it is a value a day of the symbols' coins. Raise UpstreamError, with the symbol, when
+    the upstream does not answer or has no such symbol.
     """
     _check_order(start, end)
+    bring = _backfill_coins if source == "coingecko" else _backfill
     try:
         with writing(settings):
-            uvloop.run(_backfill(settings, [symbol.upper() for symbol in symbols], start, end))
+            uvloop.run(bring(settings, [symbol.upper() for symbol in symbols], start, end))
     except KeyboardInterrupt:
         say("Stopped before the end; what came is committed. The same command goes on from there.")
         sys.exit(INTERRUPTED)
@@ -64,6 +72,38 @@ async def _backfill(settings: Settings, symbols: Sequence[str], start: datetime,
             await asyncio.to_thread(engine.close)
             await source.close()
             await asyncio.to_thread(maintain_to_the_end, lake, clock.now())
+
+
+async def _backfill_coins(settings: Settings, symbols: Sequence[str], start: datetime, end: datetime) -> None:
+    lake = open_lake(settings)
+    recovered = recover(lake, ())
+    clock, tape = ArrivalClock(recovered.known_at), LocalTape()
+    engine = EmbeddedEngine(lake, LiveView(), recovered, now=clock.now, keep_payload=settings.keep_payload)
+    span = to_microseconds(start), min(to_microseconds(end), clock.now())
+    days = range(-(-span[0] // DAY) * DAY, span[1], DAY)
+
+    def lacks(coin: str) -> bool:
+        return recovered.context.days_held(coin, *span) < len(days)
+
+    past = CoinsPast(settings, symbols, span, Clock(clock.now), lacks=lacks, tell=lambda coin: say(f"{coin}: told"))
+    source = past.polled()
+    asking = asyncio.create_task(source.run(tape))
+    try:
+        while not past.is_told and source.status().state != "circuit_open":
+            engine.fold(await asyncio.to_thread(tape.read, 0.1))
+            engine.commit()
+        engine.fold(tape.read(0))
+    finally:
+        asking.cancel()
+        await asyncio.wait({asking})
+        await source.close()
+        await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(maintain_to_the_end, lake, clock.now())
+    if not past.is_told or past.refused:
+        why = "; ".join(f"{coin}: {error}" for coin, error in past.refused.items()) or source.status().last_error
+        raise UpstreamError(f"Not all of it came: {why}. The same command goes on from there.")
+    for note in source.status().notes:
+        say(note)
 
 
 def maintain_to_the_end(lake: DeltaLake, now: int) -> None:

@@ -59,6 +59,10 @@ class Context:
         """Return of each coin whose past is known the time of its newest day (microseconds)."""
         return self._past.newest()
 
+    def days_held(self, coin: str, start: int, end: int) -> int:
+        """Return how many days of the past of a coin are known of [start, end) (microseconds)."""
+        return self._past.points(coin, start, end)
+
     def take(self, batch: Batch) -> tuple[list[Version], list[Rejected]]:
         """Read a batch; return what is new in it, and what is refused for the first time."""
         versions, rejected = [], []

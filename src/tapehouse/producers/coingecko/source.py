@@ -1,6 +1,6 @@
 """CoinGecko polled: the coins of the followed symbols, their prices in between, the whole market, and the past year."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -61,7 +61,7 @@ class _OfCoins:
         self._coins = coins
 
     async def _pages(self, ask: Ask, path: str, cut: Callable[[bytes], list[bytes]], **params: str) -> Found:
-        await _learn(self._door, ask, self._coins)
+        await learn(self._door, ask, self._coins)
         frames: list[bytes] = []
         coins = self._coins.ids()[:MOST_COINS]
         for first in range(0, len(coins), COINS_A_PAGE):
@@ -125,49 +125,72 @@ class History:
 
     async def fetch(self, ask: Ask) -> Found:
         """Ask for the next coin that lacks its past."""
-        await _learn(self._door, ask, self._coins)
+        await learn(self._door, ask, self._coins)
         coin = next((coin for coin in self._coins.ids()[:MOST_COINS] if coin not in self._done), None)
         if coin is None:
             return Found()
         try:
-            params = {"vs_currency": "usd", "days": str(HISTORY_DAYS), "interval": "daily"}
-            answer = await self._door.ask(ask, f"coins/{coin}/market_chart", **params)
+            found = await chart(self._door, ask, coin, HISTORY_DAYS)
         except (RefusedError, GoneError) as error:  # this coin's past is not to be had: go on with the next
             log.warning("history_refused", source=self.source, coin=coin, why=str(error))
-            self._done.add(coin)
-            return Found(next_in=HISTORY_PAUSE)
-        found = _cut(answer, lambda body: split_chart(coin, body))
+            found = Found()
         if not found.problem:
             self._done.add(coin)
         return msgspec.structs.replace(found, next_in=HISTORY_PAUSE)
+
+
+async def chart(door: Door, ask: Ask, coin: str, days: int) -> Found:
+    """Ask for the last days of a coin, a value a day; raise what `ask` raises."""
+    params = {"vs_currency": "usd", "days": str(days), "interval": "daily"}
+    answer = await door.ask(ask, f"coins/{coin}/market_chart", **params)
+    return _cut(answer, lambda body: split_chart(coin, body))
 
 
 def coingecko_source(
     settings: Settings, followed: Callable[[], Iterable[str]], history_held: Collection[str], clock: Clock
 ) -> PolledSource:
     """Return the source as it is set: for the symbols `followed` gives, whose coins `history_held` have their past."""
-    key = settings.coingecko_api_key.get_secret_value() if settings.coingecko_api_key else ""
-    plan = settings.coingecko_plan if settings.coingecko_plan != "auto" else "demo" if key else "none"
+    plan, door = plan_of(settings), door_of(settings)
     least = DEMO_INTERVAL if plan == "demo" else 0.0
     coins = Coins(followed, settings.coingecko_pins())
-    door = Door(_address(settings.coingecko_url, plan), _headers(plan, key))
     upstreams: list[Upstream] = [
         Markets(door, coins, max(settings.coingecko_interval, least)),
         Prices(door, coins, max(settings.coingecko_price_interval, least)),
         Global(door, max(GLOBAL_INTERVAL, least)),
         *([History(door, coins, history_held)] if settings.coingecko_history else []),
     ]
+    return asked_source(settings, upstreams, coins, clock)
+
+
+def asked_source(
+    settings: Settings, upstreams: Sequence[Upstream], coins: Coins, clock: Clock, *, alone: bool = True
+) -> PolledSource:
+    """Return these questions as a source within what CoinGecko allows; see `PolledSource` for `alone`."""
     return PolledSource(
         MARKETS,
         upstreams,
         settings.state,
         clock=clock,
         per_minute=settings.coingecko_per_minute,
-        per_day=DEMO_A_DAY if plan == "demo" else None,
-        secrets=[key],
+        per_day=DEMO_A_DAY if plan_of(settings) == "demo" else None,
+        secrets=[_key(settings)],
         explain=explain,
         notes=coins.notes,
+        alone=alone,
     )
+
+
+def plan_of(settings: Settings) -> str:
+    """Return the plan that CoinGecko is asked under."""
+    if settings.coingecko_plan != "auto":
+        return settings.coingecko_plan
+    return "demo" if _key(settings) else "none"
+
+
+def door_of(settings: Settings) -> Door:
+    """Return where CoinGecko is asked, and the key for it."""
+    plan = plan_of(settings)
+    return Door(_address(settings.coingecko_url, plan), _headers(plan, _key(settings)))
 
 
 def explain(body: bytes) -> str:
@@ -190,7 +213,8 @@ def _messages(told: object) -> Iterator[str]:
             yield from _messages(inner)
 
 
-async def _learn(door: Door, ask: Ask, coins: Coins) -> None:
+async def learn(door: Door, ask: Ask, coins: Coins) -> None:
+    """Ask for the list of all coins where only it can explain a ticker."""
     if coins.needs_list():
         answer = await door.ask(ask, "coins/list")
         try:
@@ -207,6 +231,10 @@ def _cut(answer: Answer, cut: Callable[[bytes], list[bytes]]) -> Found:
         return Found([answer.body], problem=problem) if problem else Found(cut(answer.body))
     except (*UNREADABLE, RecursionError):
         return Found([answer.body], problem="the answer is not what CoinGecko documents")
+
+
+def _key(settings: Settings) -> str:
+    return settings.coingecko_api_key.get_secret_value() if settings.coingecko_api_key else ""
 
 
 def _address(address: str, plan: str) -> str:
