@@ -83,7 +83,7 @@ class Server:
         command = self.command()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  # the command is ours
-                [*with_this_process(), *(("nice", "-n", "10") if self.gives_way else ()), *command],
+                [*with_this_process(), *(("nice", "-n", "5") if self.gives_way else ()), *command],
                 cwd=self.works_in(),
                 env=self.variables(),
                 stdin=subprocess.DEVNULL,

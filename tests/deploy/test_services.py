@@ -3,6 +3,8 @@
 import socket
 import stat
 
+import pytest
+
 import services
 
 
@@ -40,6 +42,15 @@ def test_a_cluster_that_asks_for_free_ports_takes_none_of_the_usual_ones(tmp_pat
     monkeypatch.setenv("CLUSTER_PORTS", "free")
     given = services.environment_of(tmp_path).values()
     assert not {str(port) for port in services.PORTS.values()} & {value.rpartition(":")[2] for value in given}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_live_takes_the_addresses_of_whoever_starts_it_else_the_exchange_in_the_box(tmp_path, monkeypatch, live):
+    monkeypatch.setenv("TAPEHOUSE_BINANCE_WS_URL", "ws://127.0.0.1:1")
+    waves = services.services(tmp_path, services.environment_of(tmp_path), live=live)
+    programs = {program.folder.name: program for wave in waves for program in wave}
+    assert ("exchange" in programs) is not live
+    assert (programs["produce"].variables()["TAPEHOUSE_BINANCE_WS_URL"] == "ws://127.0.0.1:1") is live
 
 
 def test_an_exchange_that_starts_again_within_half_a_minute_plays_the_same_market():

@@ -92,6 +92,15 @@ def test_a_service_that_ends_at_every_start_is_given_up_with_what_it_said(tmp_pa
     assert status["services"]["after"]["pid"] is None
 
 
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_a_service_that_gives_way_runs_below_the_others(script, until, gives_way):
+    service = script("patient", "import os, time; print('ready', os.nice(0), flush=True); time.sleep(600)")
+    service.gives_way = gives_way
+    service.launch()
+    until(service.is_ready, "it is ready")
+    assert (int(service.said().split()[-1]) > os.nice(0)) is gives_way
+
+
 def test_a_job_is_done_when_it_has_ended_and_is_not_run_again(script):
     watched = Watched(script("job", "print('ready')"))
     watched.launch()
