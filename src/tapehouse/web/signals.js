@@ -95,5 +95,5 @@ function entry(signal) {
 }
 
 function signed(score) {
-  return `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(1)}`;
+  return `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(Math.abs(score) < 1 ? 2 : 1)}`;
 }
