@@ -4,14 +4,22 @@ Event time runs 1000 times as fast as ours, so that two minutes of test hold a w
 """
 
 import asyncio
+import itertools
 import random
 import subprocess
 import time
+from datetime import datetime
 
 import pytest
 
+from tapehouse.catalog import CANDLES
 from tapehouse.exchange.faults import Refusal
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.market.signals import Detection
 from tapehouse.market.windows import DAY, MINUTE, SECOND
+from tapehouse.streaming.backtest import differing
+from tapehouse.streaming.rows import to_microseconds
+from tapehouse.streaming.signal_reads import SignalReads, Span
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -26,6 +34,13 @@ SPOILED = {
     "drop": 0.01, "duplicate": 0.03, "delay": 0.02, "delay_ms": 300.0, "reorder": 0.05, "malformed": 0.01,
     "stranger": 0.005, "extra_field": 0.01, "cut": 0.0005, "lost_klines": 0.1,
 }  # fmt: skip
+KEEN = Detection(baseline=60, outlier_score=4.0, minimum_quote_volume=0)
+"""What makes some hundreds of signals in a day of few trades."""
+
+
+def signal_settings(detection: Detection) -> dict[str, str]:
+    fields = ("baseline", "outlier_score", "minimum_quote_volume")
+    return {f"TAPEHOUSE_SIGNAL_{name.upper()}": str(getattr(detection, name)) for name in fields}
 
 
 def late_in_the_evening_before_yesterday() -> int:
@@ -56,7 +71,7 @@ async def misbehave(exchange):
 
 
 def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_candle_is_exact(
-    exchange, platform, audit, ids_told
+    exchange, platform, audit, tables, ids_told
 ):
     begins_at = late_in_the_evening_before_yesterday()
     served = exchange(
@@ -69,7 +84,7 @@ def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_cand
         faults=[f"{name}={value}" for name, value in SPOILED.items()],
     )
     symbols = list(served.tape.pairs)
-    up = platform(served, ",".join(symbols))
+    up = platform(served, ",".join(symbols), **signal_settings(KEEN))
     behave = served.begin(misbehave)
     chance = random.Random(SEED)
     for _ in range(KILLS):
@@ -87,4 +102,20 @@ def test_whatever_is_killed_and_whenever_every_trade_is_held_once_and_every_cand
     for symbol in symbols:
         trades = audited.everything(symbol)
         assert trades[-1].traded_at.date() > trades[0].traded_at.date()
+    assert_signals_are_whole(up, tables, symbols)
     assert "drop" in served.running.faults.counts
+
+
+def assert_signals_are_whole(up, tables, symbols) -> None:
+    """None is lost, none is there twice, and those that stand are what the stored candles give."""
+    rows = tables.rows("gold/signals", "kind, symbol, interval, opened_at, revision", "order by all")
+    assert len(set(rows)) == len(rows) > 100
+    numbers: dict[tuple, list[int]] = {}
+    for *about, revision in rows:
+        numbers.setdefault(tuple(about), []).append(revision)
+    assert all(revisions == list(range(1, len(revisions) + 1)) for revisions in numbers.values())
+    reads = SignalReads(DeltaLake(str(up.lake), writer=None), KEEN)
+    days = [to_microseconds(datetime.fromisoformat(day).date()) for day in DeltaLake(str(up.lake)).dates(CANDLES)]
+    for symbol, interval in itertools.product(symbols, KEEN.intervals):
+        span = Span(symbol, interval, min(days), max(days) + DAY)
+        assert list(differing(reads, span, {symbol: ""})) == []

@@ -78,6 +78,8 @@ class Watch:
     def derive(self, known_at: int) -> list[Signal]:
         """Judge what has to be, and return a revision of every signal of which there is something new to say."""
         found: list[Signal] = []
+        if not self._dirty:
+            return found
         stretch = Stretch(self.series, self.seasons, self._detection)
         for opened in sorted(self._dirty):
             for kind, finding in self._findings(stretch, opened).items():
