@@ -4,13 +4,13 @@ import itertools
 import json
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, localcontext
 
 import polars as pl
 
-from tapehouse.catalog import CANDLES, NEWS, SENTIMENT, TABLES
+from tapehouse.catalog import CANDLES, NEWS, SENTIMENT, SIGNALS, TABLES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 
@@ -30,9 +30,10 @@ def symbol_hours(lake: DeltaLake) -> dict[tuple[str, datetime], dict]:
     minutes = defaultdict(list)
     for row in candles(lake, "1m").iter_rows(named=True):
         minutes[row["symbol"], row["opened_at"].replace(minute=0)].append(row)
-    news, index = _news(lake), fear_and_greed(lake)
+    news, index, seen = _news(lake), fear_and_greed(lake), _signals(lake)
     return {
         (symbol, hour): _hour(of_hour)
+        | {"signals": seen[symbol, hour].total(), "spikes": seen[symbol, hour]["volume_spike", "1m"]}
         | _said(news, symbol.removesuffix("USDT"), hour)
         | {"fear_greed": index.get(hour.date().isoformat())}
         for (symbol, hour), of_hour in minutes.items()
@@ -61,8 +62,6 @@ def _hour(minutes: list[dict]) -> dict:
         "completeness": sum(row["state"] in {"closed", "quiet"} for row in minutes) / 60,
         "corrections": sum(row["revision"] - 1 for row in minutes),
         "known_at": max(row["known_at"] for row in minutes),
-        "signals": 0,
-        "spikes": 0,
     }
 
 
@@ -108,6 +107,18 @@ def _profile(minutes: list[dict], low: Decimal | None, high: Decimal | None) -> 
             "value_area_low": at(min(chosen), LEVELS),
             "value_area_high": at(max(chosen) + 1, LEVELS),
         }
+
+
+def _signals(lake: DeltaLake) -> dict[tuple[str, datetime], Counter]:
+    """How many signals of each kind and interval stand in each hour of a symbol."""
+    newest = {}
+    for row in lake.scan(SIGNALS).sort("revision").collect().iter_rows(named=True):
+        newest[row["kind"], row["symbol"], row["interval"], row["opened_at"]] = row["state"]
+    seen = defaultdict(Counter)
+    for (kind, symbol, interval, opened_at), state in newest.items():
+        if state != "retracted":
+            seen[symbol, opened_at.replace(minute=0)][kind, interval] += 1
+    return seen
 
 
 def _newest(lake: DeltaLake, table: str) -> list[dict]:
