@@ -125,6 +125,13 @@ def up(demo: bool, port: int | None) -> None:
     type=click.FloatRange(0, 1),
     help="Part of the minutes that have a burst: a fifth to a half of their trades within a second.",
 )
+@click.option(
+    "--surges",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of so many minutes of a symbol one trades many times as much and moves the price; 0: none.",
+)
 @click.option("--history", default=3600.0, show_default=True, help="Seconds of trades before now.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same trades.")
 @click.option("--recording", "recordings", multiple=True, type=RECORDING, help="Serve a recorded file. Repeatable.")

@@ -135,11 +135,17 @@ class Platform:
 
     def until_health(self, seen: Callable[[dict[str, Any]], object], patience: float = READY_WITHIN) -> dict[str, Any]:
         """Ask for /health until something is so, and return it."""
+        return self.until_served("/health", seen, patience)
+
+    def until_served(
+        self, path: str, seen: Callable[[dict[str, Any]], object], patience: float = READY_WITHIN
+    ) -> dict[str, Any]:
+        """Ask for what is at a path until something is so, and return it."""
         last: dict[str, Any] = {}
 
         def asked() -> bool:
             last.clear()
-            last.update(self.get("/health"))
+            last.update(self.get(path))
             return bool(seen(last))
 
         until(asked, patience, lambda: f"{json.dumps(last, indent=1)}\n{self.log()[-4000:]}")

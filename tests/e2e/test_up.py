@@ -182,8 +182,9 @@ def test_no_secret_is_in_what_it_logs(served, platform):
     assert "very-secret" not in up.log()
 
 
-def test_the_demo_needs_no_network_and_no_setting(platform):
+def test_the_demo_needs_no_network_and_no_setting_and_soon_has_signals_to_show(platform):
     up = platform(None, "BTCUSDT").start("--demo")
     up.until_health(has_traded)
+    up.until_served("/signals?symbol=BTCUSDT&kind=price_outlier&state=confirmed", lambda told: told["signals"])
     assert up.stop() == 0
     assert "Traceback" not in up.log()

@@ -1,5 +1,6 @@
-"""The contract of a tape, kept by each of the three."""
+"""The contract of a tape, kept by each of the three, and by made-up ones of both kinds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -45,10 +46,12 @@ def in_bronze(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@pytest.fixture(scope="module", params=["generated", "recorded", "lake"])
+@pytest.fixture(scope="module", params=["generated", "surging", "recorded", "lake"])
 def tape(request, tmp_path_factory):
     if request.param == "generated":
         return generated()
+    if request.param == "surging":
+        return GeneratedTape(GeneratorOptions(seed=3, rate=4.0, starts_at=START, surges=1))
     if request.param == "recorded":
         folder = request.getfixturevalue("recordings") / "1-binance-ws"
         return read_recordings([folder / "cryptofeed_BINANCE-ee25be.0_29970208.zst"])
@@ -182,6 +185,31 @@ def test_a_market_without_bursts_is_even_within_a_minute():
     assert spread["len"].max() < 1.6
 
 
+def test_one_minute_of_a_stretch_is_a_surge_that_trades_more_from_one_side_and_moves_the_price_for_a_while():
+    stretch, opened = 60, START - START % (60 * MINUTE)
+    options = GeneratorOptions(seed=3, symbols=1, rate=20.0, starts_at=opened)
+    surging = GeneratedTape(replace(options, surges=stretch)).between(opened, opened + 3 * stretch * MINUTE)
+    minutes = (
+        surging.group_by(minute=(pl.col("traded_at") - opened) // MINUTE)
+        .agg(
+            pl.len().alias("trades"),
+            (pl.col("price").last() / pl.col("price").first()).log().abs().alias("moved"),
+            pl.col("buyer_is_maker").mean().alias("sold"),
+        )
+        .sort("minute")
+    )
+    surges = minutes.filter(pl.col("trades") > 4 * pl.col("trades").median())
+    assert (surges["minute"] // stretch).to_list() == [0, 1, 2]
+    assert surges["moved"].min() > 0.005
+    assert surges.select(pl.max_horizontal("sold", 1 - pl.col("sold"))).to_series().min() > 0.8
+    others = minutes.join(surges, on="minute", how="anti")
+    assert others["moved"].max() < 0.003
+    assert others["sold"].is_between(0.3, 0.7).all()
+    calm = GeneratedTape(options).between(opened, opened + 3 * stretch * MINUTE)
+    ended = [rows.filter(pl.col("traded_at") < opened + stretch * MINUTE)["price"][-1] for rows in (surging, calm)]
+    assert ended[0] == pytest.approx(ended[1], rel=1e-5)
+
+
 def test_four_hundred_symbols_are_one_market():
     tape = GeneratedTape(GeneratorOptions(symbols=400, rate=1000.0, starts_at=START))
     assert len(tape.pairs) == 400
@@ -197,7 +225,7 @@ def test_a_symbol_on_a_break_is_listed_and_does_not_trade():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rate": 0}, {"symbols": 0}, {"symbols": "BTC/USDT"}, {"quiet": 2.0}, {"bursts": -0.1}]
+    "wrong", [{"rate": 0}, {"symbols": 0}, {"symbols": "BTC/USDT"}, {"quiet": 2.0}, {"bursts": -0.1}, {"surges": -1}]
 )
 def test_a_market_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError):

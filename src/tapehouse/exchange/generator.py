@@ -21,7 +21,7 @@ _MARGIN = 2 * CELL
 """Trades read on either side of where a time should be: an order's trades all have the time of its first."""
 _TOLD_OF_MINUTE = (
     "code", "opened", "first_trade_id", "first_aggregate_id", "cell", "ticks", "drift", "tick", "lot",
-    "gap", "burst_from", "burst_trades", "burst_gain",
+    "gap", "burst_from", "burst_trades", "burst_gain", "side",
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ class GeneratorOptions:
 
     `rate` is trades a second over all symbols, `starts_at` microseconds since 1970 UTC, `quiet` the part of the
     minutes of the smaller symbols in which nothing trades, `bursts` the part of the minutes that have a fifth to a half
-    of their trades within a second or so. `on_break` names symbols that are listed and do not trade.
+    of their trades within a second or so. Of every `surges` minutes of a symbol one is a surge (see `surges`), 0 makes
+    none; they come on top of the rate. `on_break` names symbols that are listed and do not trade.
     """
 
     seed: int = 1
@@ -40,6 +41,7 @@ class GeneratorOptions:
     starts_at: int = 0
     quiet: float = 0.1
     bursts: float = 0.3
+    surges: int = 0
     on_break: Sequence[str] = ()
 
 
@@ -53,6 +55,8 @@ class GeneratedTape:
             raise ConfigError(f"quiet minutes: {options.quiet} is no part of them, give 0 to 1")
         if not 0 <= options.bursts <= 1:
             raise ConfigError(f"minutes with a burst: {options.bursts} is no part of them, give 0 to 1")
+        if options.surges < 0:
+            raise ConfigError(f"one surge in {options.surges} minutes: give 0, for none, or more")
         listed = listings(options.symbols)
         on_break = {symbol.upper() for symbol in options.on_break}
         self.pairs: Mapping[str, Pair] = {
@@ -73,6 +77,7 @@ class GeneratedTape:
             rate=options.rate,
             quiet=options.quiet,
             bursts=options.bursts,
+            surges=options.surges,
             origin=self._origin,
             cells=self._cells,
         )
@@ -161,11 +166,17 @@ class GeneratedTape:
                 aggregate_id=pl.col("first_aggregate_id") + cell * AGGREGATES_PER_CELL + cut["rank"],
                 price=(pl.col("ticks") + (pl.col("drift") * at).cast(pl.Int64) + cut["ticks"]) * pl.col("tick"),
                 quantity=cut["steps"] * pl.col("lot"),
-                buyer_is_maker=cut["sells"],
+                buyer_is_maker=_sells(cut["sells"]),
                 traded_at=pl.col("opened") + (moment * pl.col("gap") - burst).cast(pl.Int64).clip(0, MINUTE - 1),
             )
             .collect()
         )
+
+
+def _sells(usually: pl.Expr) -> pl.Expr:
+    """Tell whether the taker sells: in a surge, all but the first order of a cell are of its side."""
+    follows = (pl.col("side") != 0) & (pl.col("begins") > 0)
+    return pl.when(follows).then(pl.col("side") < 0).otherwise(usually)
 
 
 _NO_PLACES = pl.DataFrame(

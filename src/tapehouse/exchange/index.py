@@ -8,6 +8,7 @@ import polars as pl
 from tapehouse.exchange.cells import AGGREGATES_PER_CELL, CELL, CELLS
 from tapehouse.exchange.draws import draw, fraction
 from tapehouse.exchange.listing import Listing
+from tapehouse.exchange.surges import Surges
 from tapehouse.market.windows import MINUTE
 
 _AHEAD = 360
@@ -34,6 +35,7 @@ class MinuteIndex:
         rate: float,
         quiet: float,
         bursts: float,
+        surges: int,
         origin: int,
         cells: pl.DataFrame,
     ) -> None:
@@ -41,6 +43,7 @@ class MinuteIndex:
         self._size = len(listed)
         self._origin = origin
         self._bursts = bursts
+        self._surges = Surges(seed, surges)
         self._ranks = pl.lit(cells["rank"])
         self._symbols = _symbol_rows(listed, trading, rate, quiet)
         self._next = pl.DataFrame(
@@ -114,7 +117,7 @@ class MinuteIndex:
         trades = pl.col("trades").cast(pl.Float64).clip(1.0)
         pace, burst_pace = (1 - _BURST_LENGTH) / (1 - pl.col("burst")), _BURST_LENGTH / pl.col("burst")
         return counted.select(
-            "code", "trades", "aggregates", "cell", "ticks", "tick", "lot",
+            "code", "trades", "aggregates", "cell", "ticks", "tick", "lot", "side",
             opened=pl.col("minute") * MINUTE,
             first_trade_id=pl.col("next_trade_id") + running[0],
             first_aggregate_id=pl.col("next_aggregate_id") + running[1],
@@ -129,7 +132,9 @@ class MinuteIndex:
         # Drawn by the time itself: a history that began earlier has the same shape.
         key = pl.col("minute") * 4096 + pl.col("code").cast(pl.Int64)
         chance = [fraction(draw(key, self._seed, kind)) for kind in range(5)]
-        trades = (pl.col("a_minute") * (0.5 + chance[3]) + chance[4]).floor().cast(pl.Int64)
+        minute = pl.col("minute")
+        usual = pl.col("a_minute") * (0.5 + chance[3])
+        trades = (usual * self._surges.times(minute) + chance[4]).floor().cast(pl.Int64)
         return [
             (0.1 + 0.4 * chance[0]).alias("burst_at"),
             pl.when(chance[1] < self._bursts)
@@ -141,13 +146,14 @@ class MinuteIndex:
             .otherwise(trades)
             .alias("trades"),
             (draw(key, self._seed, 5) % CELLS).cast(pl.Int64).alias("cell"),
-            self._price(pl.col("minute")).alias("ticks"),
-            self._price(pl.col("minute") + 1).alias("next_ticks"),
+            self._surges.side(minute).alias("side"),
+            self._price(minute).alias("ticks"),
+            self._price(minute + 1).alias("next_ticks"),
         ]
 
     def _price(self, minute: pl.Expr) -> pl.Expr:
         """Return the price, in ticks, at the start of a minute."""
-        swing = pl.lit(0.0)
+        swing = self._surges.moved(minute)
         for length, amplitude in _SWINGS:
             part = (minute % length) / length
             keys = [(minute // length + side) * 4096 + pl.col("code").cast(pl.Int64) for side in (0, 1)]

@@ -32,8 +32,8 @@ class ExchangeOptions:
     Tape: `recordings` (files) or `lake` (its root, with ISO days `dates`) where given, else the generator: `seed`,
     `symbols` (how many, or their names), `rate` (trades a second over all), `history` (seconds of trades before now,
     or before `begins_at`), `quiet` (part of the minutes of small symbols without a trade), `bursts` (part of the
-    minutes with one), `on_break` (listed, not trading). `shift_to_now` moves recorded times so that the tape begins
-    now.
+    minutes with one), `surges` (one minute of so many of a symbol; 0: none), `on_break` (listed, not trading).
+    `shift_to_now` moves recorded times so that the tape begins now.
 
     Pace: `speed` times real time, None or 0 as fast as it is read. `holds` waits for `play()` or
     `POST /_exchange/play`; a tape with an end, or one that is not at real time, waits for its first listener anyhow.
@@ -51,6 +51,7 @@ class ExchangeOptions:
     history: float = 3600.0
     quiet: float = 0.1
     bursts: float = 0.3
+    surges: int = 0
     on_break: Sequence[str] = ()
     begins_at: int | None = None
     recordings: Sequence[Path] = ()
@@ -163,6 +164,7 @@ def _generated(options: ExchangeOptions, now: int) -> GeneratedTape:
             starts_at=begins_at - int(options.history * SECOND),
             quiet=options.quiet,
             bursts=options.bursts,
+            surges=options.surges,
             on_break=options.on_break,
         )
     )

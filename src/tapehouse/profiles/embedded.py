@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from tapehouse.api.main import create_app, serve
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.market.windows import DAY, MINUTE
+from tapehouse.market.windows import DAY, MINUTE, SECOND
 from tapehouse.pipeline import Parts, run
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
@@ -39,11 +39,13 @@ from tapehouse.tape.local import LocalTape
 DEMO = Path("data/demo")
 LEAVE_WITHIN = 3.0
 """Seconds from the last commit to the end of the process, whatever a client's read still waits for."""
-DEMO_HOURS = 0.25
-"""Hours of the past that the demo begins with, so that there is something to see."""
+DEMO_HOURS = 4.0
+"""Hours of the past that the demo begins with: half for the baseline of signals, half in which there are some."""
 HOUR = 60 * MINUTE
 DEMO_RATE = 60.0
 """Trades a second of the demo, over all symbols."""
+DEMO_SURGES = 60
+"""Minutes of a symbol of which one is a surge there, so that there are signals to see."""
 _DEMO_INTERVALS = {"coingecko_interval": 60.0, "coingecko_price_interval": 15.0, "rss_interval": 30.0}
 """Seconds between two polls there: nobody's server is asked, and something is to be seen."""
 
@@ -123,7 +125,9 @@ async def _demo(settings: Settings) -> AsyncIterator[Settings]:
     from tapehouse.exchange.main import ExchangeOptions, running_exchange  # noqa: PLC0415  # for the demo alone
 
     shutil.rmtree(DEMO, ignore_errors=True)
-    options = ExchangeOptions(symbols=_named(settings), rate=DEMO_RATE)
+    options = ExchangeOptions(
+        symbols=_named(settings), rate=DEMO_RATE, history=DEMO_HOURS * HOUR / SECOND, surges=DEMO_SURGES
+    )
     async with running_exchange(options) as exchange:
         say(f"The exchange in the box plays made-up trades at {exchange.rest_url}")
         yield settings.model_copy(

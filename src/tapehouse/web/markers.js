@@ -4,6 +4,8 @@ import { createSeriesMarkers } from "/web/vendor/lightweight-charts.js";
 import { kindOf } from "./kinds.js";
 import { seconds } from "./numbers.js";
 
+const LONG_RUN = 30; // windows
+
 export class Markers {
   constructor(series) {
     this.marks = createSeriesMarkers(series, []);
@@ -13,7 +15,7 @@ export class Markers {
 
   /** Mark the candles that opened at these times, in order; `rows` by time. */
   show(times, rows, colours) {
-    const revised = times.filter((time) => rows.get(time).revision > 1 && rows.get(time).state !== "open");
+    const revised = inShortRuns(times, (time) => rows.get(time).revision > 1 && rows.get(time).state !== "open");
     const signalled = times.filter((time) => this.signals.has(time));
     this.marks.setMarkers([
       ...revised.map((time) => ({ time, position: "belowBar", shape: "circle", color: colours?.revised, size: 0.6 })),
@@ -33,4 +35,18 @@ export class Markers {
     }
     return told;
   }
+}
+
+/** The times of which something holds, but those of long runs: a past that was filled in is revised throughout, and marks would hide it. */
+function inShortRuns(times, holds) {
+  const found = [];
+  let run = [];
+  for (const time of [...times, null]) {
+    if (time !== null && holds(time)) run.push(time);
+    else {
+      if (run.length <= LONG_RUN) found.push(...run);
+      run = [];
+    }
+  }
+  return found;
 }
