@@ -7,6 +7,7 @@ modification time); a trade has moved the candle once a message came that tells 
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -63,18 +64,22 @@ def follow(url: str, seconds: float) -> list[tuple[int, int]]:
 
 
 def live_ages(folder: Path, seen: list[tuple[int, int]]) -> tuple[float, float]:
-    """Match each trade with the first message that tells of it."""
-    lake = DeltaLake(str(folder / "delta"))
-    told = pl.DataFrame(seen, schema=["arrived", "id"], orient="row").sort("id").unique("id", keep="first")
-    trades = (
-        lake.scan(TRADES)
-        .filter(pl.col("symbol") == SYMBOL, pl.col("first_trade_id").is_between(told["id"][0] + 1, told["id"][-1]))
-        .select(id="first_trade_id", received_at=pl.col("received_at").to_physical())
-        .sort("id")
-        .collect()
-    )
-    matched = trades.join_asof(told.sort("id"), on="id", strategy="forward")
-    return _quantiles(matched.select((pl.col("arrived") - pl.col("received_at")) / 1000).to_series())
+    """Match each trade in the lake with the first message that tells of it."""
+    trades = DeltaLake(str(folder / "delta")).scan(TRADES).filter(pl.col("symbol") == SYMBOL)
+    received = trades.select(at=pl.col("received_at").to_physical(), id="first_trade_id").collect()
+    return ages_between(received.rows(), seen)
+
+
+def ages_between(received: Sequence[tuple[int, ...]], seen: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Return (p50, p99) in milliseconds from the receipt of each trade to the first message of its id or a later one.
+
+    Both are pairs of a time in microseconds and a trade id; trades before or after all messages are left out.
+    """
+    told = pl.DataFrame(seen, schema=["arrived", "id"], orient="row").sort("id").unique("id", keep="first").sort("id")
+    trades = pl.DataFrame(received, schema=["at", "id"], orient="row").sort("id")
+    within = trades.filter(pl.col("id").is_between(told["id"][0] + 1, told["id"][-1]))
+    matched = within.join_asof(told, on="id", strategy="forward")
+    return _quantiles(matched.select((pl.col("arrived") - pl.col("at")) / 1000).to_series())
 
 
 def commit_ages(folder: Path, began: int, ended: int) -> tuple[float, float]:

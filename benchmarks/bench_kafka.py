@@ -12,10 +12,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import stand
+import msgspec
+from websockets.sync.client import connect
+
+from benchmarks import bench_ages, stand
 from benchmarks.measuring import Figure, at_least, at_most, check, cpu_seconds, resident_megabytes
 from tapehouse.catalog import TRADES_TOPIC
 from tapehouse.market.coverage import Ranges
@@ -62,12 +66,17 @@ def run(seconds: float) -> list[Figure]:
     fast = observe(seconds, TAPE_RATE, speed="max")
     slow, usual = observe(seconds, 300), observe(seconds, 3_000)
     many = observe(seconds, 3_000, symbols=300)
+    calm, brisk = live_ages(seconds, 300), live_ages(seconds, 3_000)
     return [
         at_least("socket to committed transactions", fast.rate, "msg/s", GOAL),
         Figure("CPU seconds of the producer per million", fast.cost, "s"),
         Figure("memory of the producer", fast.megabytes, "MB"),
         *_ages("300 msg/s", slow),
         *_ages("3,000 msg/s", usual),
+        Figure("300 msg/s: trade to live candle of the API, p50", calm[0], "ms"),
+        at_most("300 msg/s: trade to live candle of the API, p99", calm[1], "ms", 100),
+        Figure("3,000 msg/s: trade to live candle of the API, p50", brisk[0], "ms"),
+        at_most("3,000 msg/s: trade to live candle of the API, p99", brisk[1], "ms", 100),
         at_most("3,000 msg/s: CPU over 300 symbols / over 3", many.cost / usual.cost, "", 1.2),
     ]
 
@@ -78,13 +87,7 @@ def _ages(name: str, seen: Observed) -> list[Figure]:
 
 def observe(seconds: float, rate: float, *, symbols: int = 3, speed: str = "1") -> Observed:
     """Run the producer at a rate, and check what it put on the topic."""
-    import parts  # noqa: PLC0415  # found through the line above
-    import servers  # noqa: PLC0415
-
-    jars = parts.fetch_kafka(Path.home() / ".cache" / "tapehouse" / "cluster" / "kafka-jars")
-    with stand.folder() as home, servers.Broker(home / "broker", jars=jars) as broker:
-        settings = Settings(kafka_bootstrap=broker.bootstrap)
-        list(apply_topics(settings))
+    with _brokers() as (home, settings):
         with stand.exchange(rate, symbols, speed=speed) as exchange, _producer(home, exchange, settings) as (url, pid):
             _wait_for(url, rate)
             before, cpu, began = _metrics(url), cpu_seconds(pid), time.monotonic()
@@ -98,6 +101,48 @@ def observe(seconds: float, rate: float, *, symbols: int = 3, speed: str = "1") 
         if (found := re.fullmatch(r'tapehouse_tape_age_seconds_bucket{le="(.*)"}', name))
     ]
     return Observed(after[RECORDS] - before[RECORDS], used, took, memory, ages)
+
+
+def live_ages(seconds: float, rate: float) -> tuple[float, float]:
+    """Return (p50, p99) in milliseconds from a trade at a client of the exchange to its candle at a client of ours.
+
+    The API follows the tape; nobody writes the lake.
+    """
+    with (
+        _brokers() as (home, settings),
+        stand.exchange(rate) as exchange,
+        _producer(home, exchange, settings) as (url, _),
+    ):
+        _wait_for(url, rate)
+        cluster = {"PROFILE": "cluster", "KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
+        with stand.platform(home, exchange, **cluster) as platform, ThreadPoolExecutor(1) as beside:
+            told = beside.submit(_trades_told, exchange, seconds + 2)
+            seen = bench_ages.follow(platform.url, seconds)
+            return bench_ages.ages_between(told.result(), seen)
+
+
+def _trades_told(exchange: stand.Exchange, seconds: float) -> list[tuple[int, int]]:
+    """Return (arrival in microseconds, id) of each trade that the exchange tells a client."""
+    told = []
+    with connect(f"{exchange.ws_url}/ws/{bench_ages.SYMBOL.lower()}@trade", max_size=None) as socket:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            message = socket.recv(timeout=10)
+            told.append((time.time_ns() // 1000, int(msgspec.json.decode(message)["t"])))
+    return told
+
+
+@contextlib.contextmanager
+def _brokers() -> Iterator[tuple[Path, Settings]]:
+    """Run a broker with every topic; give a folder and how to reach it."""
+    import parts  # noqa: PLC0415  # found through the line above
+    import servers  # noqa: PLC0415
+
+    jars = parts.fetch_kafka(parts.kept_folder() / "kafka-jars")
+    with stand.folder() as home, servers.Broker(home / "broker", jars=jars) as broker:
+        settings = Settings(kafka_bootstrap=broker.bootstrap)
+        list(apply_topics(settings))
+        yield home, settings
 
 
 @contextlib.contextmanager
