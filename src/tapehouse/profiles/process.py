@@ -35,7 +35,7 @@ def announce(settings: Settings) -> Callable[[str, int], None]:
 
 
 def leave_within(seconds: float) -> None:
-    """End the process although some reader's thread may still be at work: nothing is left to be lost."""
+    """End the process, with status 0, although some thread of it may still be at work: nothing is left to be lost."""
     timer = threading.Timer(seconds, os._exit, (0,))
     timer.daemon = True
     timer.start()

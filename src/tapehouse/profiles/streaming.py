@@ -30,8 +30,9 @@ from tapehouse.streaming.spark_session import start_query, start_session
 
 LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
-LEAVE_WITHIN = 1.0
-BATCH_ENDS_WITHIN = 5.0
+LEAVE_WITHIN = 5.0
+"""Seconds from being told to stop to the end of the process, whatever Spark, upkeep or a client still waits for."""
+BATCH_ENDS_WITHIN = 2.0
 """Seconds a micro-batch under way has to end when told to stop; else it is cut short, and the next start replays it."""
 
 
@@ -47,12 +48,13 @@ async def _stream(settings: Settings) -> None:
     with writing(settings):
         running = asyncio.create_task(_run(settings))
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            leave_within(LEAVE_WITHIN)
         running.cancel()
         try:
             await running
         except asyncio.CancelledError:
             say("Stopped; the next start goes on from what is committed.")
-            leave_within(LEAVE_WITHIN)
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
 

@@ -1,11 +1,15 @@
 """`tapehouse stream` as a person runs it: a process over a real broker, killed when it pleases."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 
@@ -13,7 +17,7 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from tapehouse.catalog import CANDLES, TRADES
+from tapehouse.catalog import CANDLES, DISCREPANCIES, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
@@ -61,9 +65,54 @@ def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedPro
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
+class Stubborn(BaseHTTPRequestHandler):
+    """An exchange over REST that tells, whatever it is asked, one kline with a `high` that no trade had."""
+
+    told: bytes = b"[]"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self.told)))
+        self.end_headers()
+        self.wfile.write(self.told)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture
-def environment(own_broker, spark_jars, tmp_path) -> dict[str, str]:
+def stubborn() -> Iterator[str]:
+    """The address of an exchange that differs with us."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stubborn) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def disputed(lake: DeltaLake) -> bytes:
+    """Return the exchange's message of a closed minute of BTCUSDT, wrong in its high; REST tells the same."""
+    stored = lake.scan(CANDLES).filter(symbol="BTCUSDT", interval="1m", state="closed")
+    row = stored.sort("opened_at").collect().row(3, named=True)
+    opened = int(row["opened_at"].timestamp()) * 1000
+    amounts = [str(row[name]) for name in ("open", "high", "low", "close", "volume")]
+    amounts[1] = "77.00000000"
+    bought = [str(row[name].quantize(Decimal("1e-8"))) for name in ("taker_buy_volume", "taker_buy_quote_volume")]
+    quote, trades = str(row["quote_volume"].quantize(Decimal("1e-8"))), row["trades"]
+    Stubborn.told = json.dumps([[opened, *amounts, opened + 59_999, quote, trades, *bought, "0"]]).encode()
+    kline = {"t": opened, "T": opened + 59_999, "s": "BTCUSDT", "i": "1m", "f": row["first_trade_id"], "x": True}
+    kline |= dict(zip(("o", "h", "l", "c", "v"), amounts, strict=True), L=row["last_trade_id"], n=trades, q=quote)
+    kline |= {"V": bought[0], "Q": bought[1], "B": "0"}
+    data = {"e": "kline", "E": opened + 60_000, "s": "BTCUSDT", "k": kline}
+    return json.dumps({"stream": "btcusdt@kline_1m", "data": data}).encode()
+
+
+@pytest.fixture
+def environment(own_broker, spark_jars, tmp_path, stubborn) -> dict[str, str]:
     own = {
+        "TAPEHOUSE_BINANCE_REST_URL": stubborn,
         "TAPEHOUSE_PROFILE": "cluster",
         "TAPEHOUSE_KAFKA_BOOTSTRAP": own_broker().bootstrap,
         "TAPEHOUSE_KAFKA_PARTITIONS": "2",
@@ -89,10 +138,10 @@ def put(environment) -> Callable[[list[tuple[int, bytes]]], None]:
     """Put frames on crypto-prices, each under the key of its symbol."""
     producer = Producer({"bootstrap.servers": environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]})
 
-    def send(frames: list[tuple[int, bytes]]) -> None:
+    def send(frames: list[tuple[int, bytes]], topic: str = "crypto-prices") -> None:
         for received_at, frame in frames:
             symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
-            producer.produce("crypto-prices", frame, key_of(symbol), headers=headers_of("stream", received_at))
+            producer.produce(topic, frame, key_of(symbol), headers=headers_of("stream", received_at))
         assert producer.flush(30) == 0
 
     return send
@@ -104,7 +153,7 @@ def tables(lake: DeltaLake) -> tuple[pl.DataFrame, pl.DataFrame]:
     return candles.sort("symbol", "interval", "opened_at"), trades.sort("symbol", "first_trade_id")
 
 
-def test_a_driver_killed_again_and_again_leaves_each_trade_once_and_every_candle_right(
+def test_a_driver_killed_again_and_again_leaves_each_trade_once_every_candle_right_and_disputes_settled(
     environment, stream, put, market, embedded_lake
 ):
     random = Random(7)
@@ -127,6 +176,15 @@ def test_a_driver_killed_again_and_again_leaves_each_trade_once_and_every_candle
     stream.start()
     candles, trades = tables(embedded_lake([Batch([f for _, f in frames], [at for at, _ in frames])]))
     wait_for(lambda: tables(lake)[1].height >= trades.height and tables(lake)[0].height >= candles.height, stream)
+    put([(market[-1][0], disputed(lake))], "klines")
+
+    def has_recorded() -> bool:
+        put(frames[-1:])  # what is found is stored with the next batch
+        return lake.scan(DISCREPANCIES).collect().height > 0
+
+    wait_for(has_recorded, stream)
+    told = lake.scan(DISCREPANCIES).collect()
+    assert told.select("symbol", "column", "theirs", "status").rows() == [("BTCUSDT", "high", "77", "stays")]
     stream.process.send_signal(signal.SIGTERM)
     assert stream.process.wait(30) == 0
     assert tables(lake)[1].equals(trades.select(tables(lake)[1].columns))
