@@ -42,7 +42,8 @@ BENCHES: dict[str, Bench] = {
     "context": ("The market around it, polled", lambda quick: bench_context.run(quick=quick)),
     "size": ("Bytes a trade", lambda _quick: bench_size.run()),
     "kafka": ("Onto Kafka", lambda quick: bench_kafka.run(15 if quick else 40)),
-    "spark": ("A backlog through Spark", lambda quick: _spark(300_000 if quick else 2_000_000)),
+    "spark": ("A backlog through Spark", lambda quick: _spark(600_000 if quick else 1_500_000)),
+    "stream": ("How fresh, through Spark", lambda quick: _stream(15 if quick else 40)),
     "start": ("Start and recovery", lambda quick: bench_start.run(2_000_000 if quick else 50_000_000)),
 }
 
@@ -57,6 +58,12 @@ def _spark(messages: int) -> Sequence[Figure]:
     from benchmarks import bench_spark  # noqa: PLC0415  # it needs the extra `cluster`
 
     return bench_spark.run(messages)
+
+
+def _stream(seconds: float) -> Sequence[Figure]:
+    from benchmarks import bench_stream  # noqa: PLC0415  # it needs the extra `cluster`
+
+    return bench_stream.run(seconds)
 
 
 def main() -> None:
