@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from tapehouse.catalog import TRADES
+from tapehouse.catalog import MARKET_DATA, TRADES
 from tapehouse.lake import compaction
-from tapehouse.lake.compaction import FAN_IN, FULL_BYTES, FULL_ROWS, DataFile, Merge, choose
+from tapehouse.lake.compaction import FAN_IN, FULL_BYTES, FULL_ROWS, FULL_ROWS_OF_CONTEXT, DataFile, Merge, choose
 from tapehouse.lake.delta import DeltaLake
 
 NEVER_FINISHED = "2000-01-01"
@@ -121,38 +121,48 @@ def files_of(sizes):
     return sorted(files, key=lambda file: (file.date, -file.rows, file.path))
 
 
-@given(sizes, st.sampled_from([NEVER_FINISHED, "2024-08-09", FINISHED]))
-def test_groups_are_bounded_disjoint_and_of_one_day(sizes, finished_before):
-    merges = list(choose(files_of(sizes), finished_before=finished_before, quiet_since=0))
+@given(
+    sizes,
+    st.sampled_from([FULL_ROWS, FULL_ROWS_OF_CONTEXT]),
+    st.sampled_from([NEVER_FINISHED, "2024-08-09", FINISHED]),
+)
+def test_groups_are_bounded_disjoint_and_of_one_day(sizes, full, finished_before):
+    merges = list(choose(files_of(sizes), full, finished_before=finished_before, quiet_since=0))
     chosen = [file.path for merge in merges for file in merge.files]
     assert len(chosen) == len(set(chosen))
     for merge in merges:
         rows = [file.rows for file in merge.files]
         assert merge.final or len(rows) > 1
-        assert sum(rows) <= FULL_ROWS or len(rows) == 1
+        assert sum(rows) <= full or len(rows) == 1
         assert {file.date < finished_before for file in merge.files} == {merge.final}
         assert len({file.date for file in merge.files}) == 1
 
 
 def test_a_finished_day_is_rewritten_once_and_then_left_alone(lake, make_trades):
     fill(lake, make_trades)
-    for merge in choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER):
+    for merge in choose(live_files(lake), FULL_ROWS, finished_before=FINISHED, quiet_since=LATER):
         compaction.compact(lake, TRADES, merge)
-    assert list(choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER)) == []
+    assert list(choose(live_files(lake), FULL_ROWS, finished_before=FINISHED, quiet_since=LATER)) == []
     lake.append(TRADES, make_trades(200, 10), writer="engine", batch=99)
-    (late,) = choose(live_files(lake), finished_before=FINISHED, quiet_since=LATER)
+    (late,) = choose(live_files(lake), FULL_ROWS, finished_before=FINISHED, quiet_since=LATER)
     assert [file.rows for file in late.files] == [10]
 
 
 def test_few_small_files_of_a_running_day_are_left_alone_and_of_a_finished_day_are_merged():
     files = files_of([(100, "2024-08-08")] * (FAN_IN - 1))
-    assert list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0)) == []
-    assert [len(group.files) for group in choose(files, finished_before="2024-08-09", quiet_since=0)] == [FAN_IN - 1]
+    assert list(choose(files, FULL_ROWS, finished_before=NEVER_FINISHED, quiet_since=0)) == []
+    assert [len(group.files) for group in choose(files, FULL_ROWS, finished_before="2024-08-09", quiet_since=0)] == [
+        FAN_IN - 1
+    ]
+
+
+def test_documents_are_merged_fewer_at_a_time_than_trades():
+    assert compaction.full_rows(MARKET_DATA) < compaction.full_rows(TRADES)
 
 
 def test_rows_with_long_payloads_are_merged_fewer_at_a_time():
     files = [DataFile(f"{number}", 400, FULL_BYTES // 8, "2024-08-08") for number in range(FAN_IN)]
-    merges = list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0))
+    merges = list(choose(files, FULL_ROWS, finished_before=NEVER_FINISHED, quiet_since=0))
     assert [len(merge.files) for merge in merges] == [8] * (FAN_IN // 8)
 
 
@@ -163,7 +173,7 @@ def test_a_day_of_commits_rewrites_each_row_only_a_few_times():
         total += 500
         if len(files) % FAN_IN == 0:
             files.sort(key=lambda file: (file.date, -file.rows, file.path))
-            for merge in list(choose(files, finished_before=NEVER_FINISHED, quiet_since=0)):
+            for merge in list(choose(files, FULL_ROWS, finished_before=NEVER_FINISHED, quiet_since=0)):
                 rows = sum(file.rows for file in merge.files)
                 files = [file for file in files if file not in merge.files] + [
                     DataFile(f"m{commit}-{rows}", rows, 1, "2024-08-08")

@@ -14,7 +14,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
-from tapehouse.catalog import TABLES, Table
+from tapehouse.catalog import CONTEXT_TABLES, TABLES, Table
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.loose_files import write_files
@@ -22,10 +22,8 @@ from tapehouse.lake.refusals import explained, reads_explained
 
 FULL_ROWS = 131_072
 """Most rows one compaction holds (about 80 MB with payloads)."""
-FULL_WHILE_WRITTEN = FULL_ROWS * 3 // 4
-"""Most rows of one while its day is written to: then it is done again and again, beside everything else."""
-LARGE_ROWS = FULL_ROWS // 4
-"""A file of so many rows is left alone until its day is finished: under load each commit is one."""
+FULL_ROWS_OF_CONTEXT = 8_192
+"""The same where a row is a document of a kilobyte or two, and its fields once more (about 25 MB)."""
 FAN_IN = 32
 """Small files that gather before they are merged."""
 
@@ -63,22 +61,29 @@ class Merge:
     final: bool
 
 
-def choose(files: Sequence[DataFile], *, finished_before: str, quiet_since: int) -> Iterator[Merge]:
-    """Choose what is worth merging.
+def full_rows(table_name: str) -> int:
+    """Return how many rows of a table one compaction may hold."""
+    return FULL_ROWS_OF_CONTEXT if table_name in CONTEXT_TABLES.values() else FULL_ROWS
 
-    A day still written to: FAN_IN files of one magnitude, so that a row is rewritten at most once a magnitude. A
-    finished day, which is before `finished_before` and was not written to after `quiet_since` (ms): every file that is
-    not final yet.
+
+def choose(files: Sequence[DataFile], full: int, *, finished_before: str, quiet_since: int) -> Iterator[Merge]:
+    """Choose what is worth merging, in compactions of at most `full` rows.
+
+    A day still written to: FAN_IN files of one magnitude, so that a row is rewritten at most once a magnitude, of three
+    quarters of `full` rows, since that is done again and again beside everything else; a file of a quarter of them is
+    left alone till the day is over: under load each commit is one. A finished day, which is before `finished_before`
+    and was not written to after `quiet_since` (ms): every file that is not final yet.
     """
+    full_while_written = full * 3 // 4
     for date, of_day in groupby(files, key=lambda file: file.date):
         open_files = [file for file in of_day if not _is_final(file)]
         if date < finished_before and max((file.written_at for file in open_files), default=0) <= quiet_since:
-            yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files), FULL_ROWS))
+            yield from (Merge(group, final=True) for group in _packed(open_files, len(open_files), full))
             continue
-        small = [file for file in open_files if file.rows < LARGE_ROWS]
+        small = [file for file in open_files if file.rows < full // 4]
         for _, alike in groupby(small, key=_magnitude):
-            groups = _packed(list(alike), FAN_IN, FULL_WHILE_WRITTEN)
-            yield from (Merge(group, final=False) for group in groups if _worthwhile(group))
+            groups = _packed(list(alike), FAN_IN, full_while_written)
+            yield from (Merge(group, final=False) for group in groups if _worthwhile(group, full_while_written))
 
 
 def compact(lake: DeltaLake, table_name: str, merge: Merge) -> None:
@@ -137,10 +142,10 @@ def _packed(files: Sequence[DataFile], most: int, most_rows: int) -> Iterator[li
         yield group
 
 
-def _worthwhile(group: Sequence[DataFile]) -> bool:
+def _worthwhile(group: Sequence[DataFile], most_rows: int) -> bool:
     is_full = (
         len(group) == FAN_IN
-        or sum(file.rows for file in group) >= FULL_WHILE_WRITTEN // 2
+        or sum(file.rows for file in group) >= most_rows // 2
         or sum(file.size for file in group) >= FULL_BYTES // 2
     )
     return len(group) > 1 and is_full

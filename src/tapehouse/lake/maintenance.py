@@ -68,7 +68,8 @@ class Maintenance:
             if name == COVERAGE:
                 report.merges += normalise_coverage(self._lake, files) if len(files) >= compaction.FAN_IN else 0
                 continue
-            due = list(compaction.choose(files, finished_before=finished_before, quiet_since=quiet_since))
+            full = compaction.full_rows(name)
+            due = list(compaction.choose(files, full, finished_before=finished_before, quiet_since=quiet_since))
             now_done = [merge for merge in due if not merge.final][:MERGES_A_RUN]
             now_done += [merge for merge in due if merge.final][:FINAL_MERGES_A_RUN]
             report.pending |= len(due) > len(now_done)
