@@ -24,7 +24,8 @@ OTHER_EVENTS = "bronze/other_events"
 MARKET_DATA = "bronze/market_data"
 SENTIMENT = "bronze/sentiment"
 NEWS = "bronze/news"
-CONTEXT_TABLES = {"market_data": MARKET_DATA, "sentiment": SENTIMENT, "news": NEWS}
+SYMBOLS = "bronze/symbols"
+CONTEXT_TABLES = {"market_data": MARKET_DATA, "sentiment": SENTIMENT, "news": NEWS, "symbols": SYMBOLS}
 """The table of each kind of observation about the market's context."""
 CANDLES = "silver/candles"
 COVERAGE = "silver/coverage"
@@ -330,6 +331,13 @@ TABLES: Mapping[str, Table] = {
             sort_by=("source", "key", "known_at"),
         ),
         Table(
+            SYMBOLS,
+            "a version of what the exchange says of a symbol: its assets, steps and status",
+            "bronze",
+            _CONTEXT,
+            sort_by=("source", "key", "known_at"),
+        ),
+        Table(
             CANDLES,
             "a revision of a candle; the highest revision counts",
             "silver",
@@ -397,7 +405,7 @@ class Topic:
 
 TRADES_TOPIC = "crypto-prices"
 KLINES_TOPIC = "klines"
-CONTEXT_TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news"}
+CONTEXT_TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news", "symbols": "symbols"}
 """The topic of each kind of observation about the market's context."""
 DEAD_LETTERS = "dead-letters"
 POSITIONS = "producer-positions"
@@ -410,6 +418,7 @@ TOPICS: Mapping[str, Topic] = {
         Topic(CONTEXT_TOPICS["market_data"], "an item of an answer about coins or the whole market", "source"),
         Topic(CONTEXT_TOPICS["sentiment"], "a value of the Fear & Greed index", "source"),
         Topic(CONTEXT_TOPICS["news"], "an item of a feed", "source"),
+        Topic(CONTEXT_TOPICS["symbols"], "what the exchange says of a symbol", "source"),
         Topic("candles", "a revision of a candle", "venue:symbol"),
         Topic(DEAD_LETTERS, "a message that is refused or of a kind nobody knows, with the reason", "venue:symbol"),
         Topic(

@@ -6,8 +6,8 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 
-Shape = Literal["stream", "trades", "aggTrades", "klines", "archive", "market_data", "sentiment", "news"]
-"""What the frames of a batch look like: the WebSocket's messages, the rows of one REST answer, or, for the last three,
+Shape = Literal["stream", "trades", "aggTrades", "klines", "archive", "market_data", "sentiment", "news", "symbols"]
+"""What the frames of a batch look like: the WebSocket's messages, the rows of one REST answer, or, for the last four,
 the items of an answer about the market's context."""
 
 

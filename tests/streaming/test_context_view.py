@@ -31,7 +31,7 @@ def test_what_the_lake_holds_is_there_again_after_a_start_but_for_the_past(lake)
     context = ContextView()
     context.recall(lake)
     keys = {kind: [version.observation.key for version in context.newest(kind)] for kind in CONTEXT_TABLES}
-    assert keys == {"market_data": ["bitcoin"], "sentiment": ["2026-03-04", "2026-03-05"], "news": ["a"]}
+    assert keys == {"market_data": ["bitcoin"], "sentiment": ["2026-03-04", "2026-03-05"], "news": ["a"], "symbols": []}
 
 
 def test_what_was_told_since_is_not_overridden_by_what_is_recalled(lake):

@@ -58,8 +58,9 @@ class World:
         self.take(*map(as_batch, cut(kept)), *context())
 
     def take_the_lost(self) -> None:
-        """Take the lost trades, a day later."""
-        self.take(as_batch([frame for frame in self.trades if is_lost(frame[1])]), late_by=timedelta(days=1))
+        """Take the lost trades, a day later; by then BTCUSDT is halted."""
+        lost = as_batch([frame for frame in self.trades if is_lost(frame[1])])
+        self.take(lost, told("symbols", "binance", [pair("BTCUSDT", "BREAK")], late=1), late_by=timedelta(days=1))
 
 
 def micros(time: datetime) -> int:
@@ -99,11 +100,21 @@ def context() -> Iterator[Batch]:
     )
     yield told("market_data", "coingecko_global", [whole_market(hour) for hour in (1, 12, 26)])
     yield told("sentiment", "fear_greed", [index_day(day, value) for day, value in ((-2, 20), (0, 24), (1, 31))])
+    yield told("symbols", "binance", [pair("BTCUSDT", "TRADING")])
     yield told("news", "rss", [entry(number) for number in range(40)])
 
 
-def told(shape, source: str, items: list[dict]) -> Batch:
-    at = micros(BEGIN + timedelta(hours=HOURS))
+def pair(symbol: str, status: str) -> dict:
+    """What the exchange lists of a symbol."""
+    sizes = [
+        {"filterType": "PRICE_FILTER", "tickSize": "0.01000000"},
+        {"filterType": "LOT_SIZE", "stepSize": "0.00001000"},
+    ]
+    return {"symbol": symbol, "status": status, "baseAsset": symbol[:3], "quoteAsset": symbol[3:], "filters": sizes}
+
+
+def told(shape, source: str, items: list[dict], late: int = 0) -> Batch:
+    at = micros(BEGIN + timedelta(hours=HOURS, days=late))
     return Batch([json.dumps(item).encode() for item in items], [at] * len(items), shape, source)
 
 

@@ -81,6 +81,9 @@ def test_a_late_revision_restates_the_hours_it_touches_for_readers_who_come_afte
     loaded = read(own.file, "select symbol, opened_at, loaded_at from marts.agg_symbol_hour").sort("loaded_at")
     assert set(loaded.filter(pl.col("loaded_at") == loaded["loaded_at"][-1]).select(key).iter_rows()) == restated
     assert SYMBOL_HOURS in said
+    history = read(own.file, "select * from marts.dim_symbol where symbol = 'BTCUSDT' order by valid_from").to_dicts()
+    assert [(row["status"], row["is_current"]) for row in history] == [("TRADING", False), ("BREAK", True)]
+    assert history[0]["valid_to"] == history[1]["valid_from"] > history[0]["valid_from"]
     incremental = {mart: read(own.file, without_loading(mart)) for mart in MARTS}
     own("build", "--full-refresh")
     for mart, rows in incremental.items():

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -61,9 +62,10 @@ def test_a_day_tells_of_the_whole_market_what_its_hours_give(built, world, read)
 
 def test_a_symbol_has_the_coin_and_the_assets_of_its_name(built, read):
     rows = read(built.file, "select * from marts.dim_symbol order by symbol").to_dicts()
-    assert [(row["symbol"], row["base_asset"], row["quote_asset"], row["coingecko_id"]) for row in rows] == [
-        ("BTCUSDT", "BTC", "USDT", "bitcoin"),
-        ("ETHUSDT", "ETH", "USDT", "ethereum"),
+    names = ("symbol", "base_asset", "quote_asset", "coingecko_id", "status", "tick_size", "step_size")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("BTCUSDT", "BTC", "USDT", "bitcoin", "TRADING", Decimal("0.01"), Decimal("0.00001")),
+        ("ETHUSDT", "ETH", "USDT", "ethereum", "UNKNOWN", None, None),  # the exchange has not been asked about it
     ]
 
 

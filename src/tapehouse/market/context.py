@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["market_data", "sentiment", "news"]
+Kind = Literal["market_data", "sentiment", "news", "symbols"]
 Value = str | int | float | bool | list[str] | None
 
 MOST_KEYS = 50_000

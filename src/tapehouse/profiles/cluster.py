@@ -10,7 +10,7 @@ import time
 import uvloop
 
 from tapehouse.api.main import create_app, serve
-from tapehouse.catalog import KLINES_TOPIC, TRADES_TOPIC
+from tapehouse.catalog import CONTEXT_TOPICS, KLINES_TOPIC, TRADES_TOPIC
 from tapehouse.lake.snapshot import Snapshot
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import Signal
@@ -29,7 +29,7 @@ from tapehouse.streaming.settled import Settled
 from tapehouse.streaming.verification import tally
 from tapehouse.tape.reader import KafkaTapeReader
 
-TOPICS = (TRADES_TOPIC, KLINES_TOPIC, "market-data", "sentiment", "news")
+TOPICS = (TRADES_TOPIC, KLINES_TOPIC, *CONTEXT_TOPICS.values())
 MARGIN = MINUTE
 """How long before the newest message in the lake the tape is read from: arrivals are that much out of order at most."""
 WAKE_EVERY = 0.1

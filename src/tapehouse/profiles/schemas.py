@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tapehouse.catalog import TABLES
+from tapehouse.catalog import TABLES, VENUE
 from tapehouse.errors import ConfigError
 from tapehouse.producers import fear_greed, newsapi, rss
-from tapehouse.producers.binance import wire as binance
+from tapehouse.producers.binance import listing, wire as binance
 from tapehouse.producers.coingecko import wire as coingecko
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -17,6 +17,7 @@ MESSAGES: Mapping[str, type] = {
     "binance.stream": binance.StreamMessage,
     "binance.historical_trade": binance.HistoricalTrade,
     "binance.aggregate_trade": binance.AggregateTrade,
+    VENUE: listing.ListedPair,
     coingecko.MARKETS: coingecko.MarketCoin,
     coingecko.PRICES: coingecko.CoinPrice,
     coingecko.GLOBAL: coingecko.GlobalMarket,

@@ -10,11 +10,12 @@ import msgspec
 import polars as pl
 
 from tapehouse import telemetry
-from tapehouse.catalog import CONTEXT_TABLES, MARKET_DATA
+from tapehouse.catalog import CONTEXT_TABLES, CONTEXT_TOPICS, MARKET_DATA, VENUE
 from tapehouse.market.context import MOST_KEYS, Known, KnownPast, Observation, Version
 from tapehouse.market.events import Rejected
 from tapehouse.ports import Batch, Lake
 from tapehouse.producers import fear_greed, newsapi, rss
+from tapehouse.producers.binance import listing
 from tapehouse.producers.coingecko import wire as coingecko
 from tapehouse.streaming.story_links import StoryLinks
 
@@ -29,9 +30,9 @@ READERS: Mapping[str, Reader] = {
     fear_greed.SOURCE: fear_greed.index_day,
     rss.SOURCE: rss.feed_entry,
     newsapi.SOURCE: newsapi.article,
+    VENUE: listing.listed_symbol,
 }
 """How the frames of each source are read."""
-TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news"}
 MOST_REFUSED = 1_000
 """So many refused frames are remembered: an upstream tells the same fault at every poll."""
 UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
@@ -70,7 +71,7 @@ class Context:
             try:
                 observation = _read(batch, frame, received_at)
             except UNREADABLE as error:
-                rejected += self._refuse(Rejected(TOPICS[batch.shape], _reason(error), frame, received_at))
+                rejected += self._refuse(Rejected(CONTEXT_TOPICS[batch.shape], _reason(error), frame, received_at))
                 continue
             known = self._past if observation.source == coingecko.HISTORY else self._known[observation.kind]
             known_at = known.take(observation)

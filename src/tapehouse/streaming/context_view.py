@@ -17,10 +17,10 @@ from tapehouse.market.context import Kind, Observation, Value, Version
 from tapehouse.ports import Lake
 from tapehouse.producers.coingecko.wire import HISTORY
 
-MOST: Mapping[Kind, int] = {"market_data": 2_000, "sentiment": 5_000, "news": 2_000}
+MOST: Mapping[Kind, int] = {"market_data": 2_000, "sentiment": 5_000, "news": 2_000, "symbols": 2_000}
 """Keys of each kind that are remembered at least, when there are so many: those that are newest by what they are as of.
 
-They are the coins of a large installation, thirteen years of days, and some days of stories."""
+They are the coins of a large installation, thirteen years of days, some days of stories, every symbol there is."""
 SPARE = 1.25
 """How many times MOST there may be before the oldest are let go."""
 CHANGES_KEPT = 1_000
@@ -45,8 +45,8 @@ class ContextView:
         for kind in MOST:
             found: list[Version] = []
             days = lake.dates(CONTEXT_TABLES[kind])
-            # The index of a day is received once: its history lies far back. Coins and stories are told anew each day.
-            for day in reversed(days if kind == "sentiment" else days[-RECALLED_DAYS:]):
+            # What is received once may lie far back: a day's index, a symbol. Coins and stories are told anew each day.
+            for day in reversed(days if kind in {"sentiment", "symbols"} else days[-RECALLED_DAYS:]):
                 found += stored_versions(lake, kind, pl.col("source") != HISTORY, dates=[day])
                 if len(found) >= MOST[kind]:
                     break

@@ -89,7 +89,7 @@ class Fold:
                 case "klines":
                     for batch in alike:
                         self._take_rest_klines(batch, folded)
-                case "market_data" | "sentiment" | "news":
+                case "market_data" | "sentiment" | "news" | "symbols":
                     for batch in alike:
                         versions, rejected = self._context.take(batch)
                         folded.versions += versions

@@ -9,11 +9,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from tapehouse.catalog import DEAD_LETTERS, KLINES_TOPIC, TRADES_TOPIC
+from tapehouse.catalog import CONTEXT_TOPICS, DEAD_LETTERS, KLINES_TOPIC, TRADES_TOPIC
 from tapehouse.errors import ConfigError
 from tapehouse.settings import Settings
 
-SUBSCRIBED = (TRADES_TOPIC, KLINES_TOPIC, DEAD_LETTERS, "market-data", "sentiment", "news")
+SUBSCRIBED = (TRADES_TOPIC, KLINES_TOPIC, DEAD_LETTERS, *CONTEXT_TOPICS.values())
 MOST_RECORDS = 300_000
 """Records of one micro-batch at most: enough to be cheap a record, few enough for a gigabyte of memory."""
 QUERY = "tapehouse"

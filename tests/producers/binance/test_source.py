@@ -80,6 +80,16 @@ async def test_a_pattern_takes_the_pairs_that_trade_and_waits_for_rest(exchange,
     assert exchange.stream_paths == [stream_path(["BTCUSDT", "ETHUSDT"])]
 
 
+async def test_what_the_exchange_lists_of_the_symbols_followed_goes_onto_the_tape(exchange, reading, make_source):
+    exchange.answer("exchangeInfo", listing(BTCUSDT="TRADING", ETHBTC="TRADING", LUNAUSDT="BREAK"))
+    source = make_source("ETHBTC", "*USDT")
+    async with running(source, reading):
+        await reading.until(lambda frames: len(frames) == 2)
+    (batch,) = reading.batches
+    assert (batch.shape, batch.symbol) == ("symbols", "binance")
+    assert [json.loads(frame)["symbol"] for frame in batch.frames] == ["BTCUSDT", "ETHBTC"]
+
+
 async def test_a_named_symbol_that_fits_a_pattern_is_followed_once(exchange, reading, make_source, eventually):
     exchange.answer("exchangeInfo", listing(BTCUSDT="TRADING", ETHUSDT="TRADING"))
     source = make_source("ETHUSDT", "*USDT")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -58,6 +59,12 @@ class ExchangeInfo(msgspec.Struct, rename="camel"):
 
     symbols: list[ListedSymbol]
     rate_limits: list[RateLimit] = []
+    body: bytes = b""
+
+    def entries(self, chosen: Collection[str]) -> list[bytes]:
+        """Return what the exchange says of these symbols, as the bytes it sent."""
+        entries = msgspec.json.decode(self.body, type=_Entries).symbols
+        return [bytes(entry) for listed, entry in zip(self.symbols, entries, strict=True) if listed.symbol in chosen]
 
     @property
     def weight_a_minute(self) -> int | None:
@@ -66,6 +73,10 @@ class ExchangeInfo(msgspec.Struct, rename="camel"):
             if (rule.rate_limit_type, rule.interval, rule.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
                 return rule.limit
         return None
+
+
+class _Entries(msgspec.Struct):
+    symbols: list[msgspec.Raw]
 
 
 class _ServerTime(msgspec.Struct, rename="camel"):
@@ -105,10 +116,11 @@ class BinanceRest:
 
     async def exchange_info(self) -> ExchangeInfo:
         """Return the listed pairs and the limits; the budget learns its limit from it."""
-        rules = _decode(await self._get("exchangeInfo", {}), ExchangeInfo)
+        body = await self._get("exchangeInfo", {})
+        rules = _decode(body, ExchangeInfo)
         if rules.weight_a_minute:
             self._budget.learn_limit(rules.weight_a_minute, time.time())
-        return rules
+        return msgspec.structs.replace(rules, body=body)
 
     async def historical_trades(self, symbol: str, from_id: int, limit: int = ROWS_AT_MOST) -> list[bytes]:
         """Return up to `limit` trades from this id on, oldest first."""

@@ -120,11 +120,18 @@ class BinanceSource:
 
     async def _keep_symbols(self, group: asyncio.TaskGroup, tape: Tape) -> None:
         while True:
-            exchange = await self._ask_for_symbols()
-            self._tell(doubts(self._wanted, exchange))
-            followed = {symbol for shard in self._shards for symbol in shard.symbols}
-            self._follow([each for each in fitting(self._wanted, exchange) if each not in followed], group, tape)
+            await self._look_at_symbols(group, tape)
             await asyncio.sleep(SYMBOLS_EVERY)
+
+    async def _look_at_symbols(self, group: asyncio.TaskGroup, tape: Tape) -> None:
+        """Follow what has come to fit a pattern, and put what the exchange says of all that are followed on the tape."""
+        exchange = await self._ask_for_symbols()
+        self._tell(doubts(self._wanted, exchange))
+        followed = {symbol for shard in self._shards for symbol in shard.symbols}
+        self._follow([each for each in fitting(self._wanted, exchange) if each not in followed], group, tape)
+        entries = exchange.entries({symbol for shard in self._shards for symbol in shard.symbols})
+        if entries:
+            await tape.append(Batch(entries, [self._clock.now()] * len(entries), "symbols", self.name))
 
     async def _ask_for_symbols(self) -> ExchangeInfo:
         failures = 0
