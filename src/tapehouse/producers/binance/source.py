@@ -124,7 +124,7 @@ class BinanceSource:
             await asyncio.sleep(SYMBOLS_EVERY)
 
     async def _look_at_symbols(self, group: asyncio.TaskGroup, tape: Tape) -> None:
-        """Follow what has come to fit a pattern, and put what the exchange says of all that are followed on the tape."""
+        """Follow what has come to fit a pattern, and put on the tape what the exchange says of all it follows."""
         exchange = await self._ask_for_symbols()
         self._tell(doubts(self._wanted, exchange))
         followed = {symbol for shard in self._shards for symbol in shard.symbols}
