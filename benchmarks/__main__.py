@@ -44,6 +44,7 @@ BENCHES: dict[str, Bench] = {
     "kafka": ("Onto Kafka", lambda quick: bench_kafka.run(15 if quick else 40)),
     "spark": ("A backlog through Spark", lambda quick: _spark(600_000 if quick else 1_500_000)),
     "stream": ("How fresh, through Spark", lambda quick: _stream(15 if quick else 40)),
+    "warehouse": ("A build of the warehouse", lambda quick: _warehouse(30 if quick else 365)),
     "start": ("Start and recovery", lambda quick: bench_start.run(2_000_000 if quick else 50_000_000)),
 }
 
@@ -64,6 +65,12 @@ def _stream(seconds: float) -> Sequence[Figure]:
     from benchmarks import bench_stream  # noqa: PLC0415  # it needs the extra `cluster`
 
     return bench_stream.run(seconds)
+
+
+def _warehouse(days: int) -> Sequence[Figure]:
+    from benchmarks import bench_warehouse  # noqa: PLC0415  # it needs the extra `warehouse`
+
+    return bench_warehouse.run(days)
 
 
 def main() -> None:
