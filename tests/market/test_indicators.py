@@ -65,14 +65,21 @@ def test_macd_equals_that_of_ta_lib_once_both_have_forgotten_where_they_began(au
 
 
 @pytest.mark.recordings
-def test_correlation_and_beta_equal_those_of_numpy(august):
+def test_correlation_and_beta_equal_those_of_numpy_at_every_candle(august):
     frame = august.with_columns(market=pl.col("open"))
     returns = np.diff(np.log(frame.select("close", "market").to_numpy()), axis=0)
-    window = returns[970:1000]
-    found = frame.select(c=indicators.correlation(30, "market"), b=indicators.beta(30, "market")).row(1000)
-    covariance = np.cov(window.T)
-    assert found[0] == pytest.approx(np.corrcoef(window.T)[0, 1], rel=1e-8)
-    assert found[1] == pytest.approx(covariance[0, 1] / covariance[1, 1], rel=1e-8)
+    covariances = [np.cov(window) for window in np.lib.stride_tricks.sliding_window_view(returns, 30, axis=0)]
+    correlations = [each[0, 1] / math.sqrt(each[0, 0] * each[1, 1]) for each in covariances]
+    betas = [each[0, 1] / each[1, 1] for each in covariances]
+    nothing = np.full(30, np.nan)
+    assert_equal(frame, indicators.correlation(30, "market"), np.concatenate([nothing, correlations]))
+    assert_equal(frame, indicators.beta(30, "market"), np.concatenate([nothing, betas]))
+
+
+@pytest.mark.recordings
+def test_the_drawdown_equals_that_of_numpy_at_every_candle(august):
+    close = august["close"].to_numpy()
+    assert_equal(august, indicators.drawdown() + 1, close / np.maximum.accumulate(close))
 
 
 @pytest.mark.recordings
@@ -114,7 +121,8 @@ def test_prices_by_volume_begin_anew_with_their_window_day_or_anchor(august):
 
     before = found[:701]
     assert last["rolling"] == pytest.approx(mean(before.tail(20)), rel=EXACT)
-    assert last["session"] == pytest.approx(mean(before.filter(pl.col("opened_at") >= last["opened_at"] // DAY * DAY)))
+    today = before.filter(pl.col("opened_at") >= last["opened_at"] // DAY * DAY)
+    assert last["session"] == pytest.approx(mean(today), rel=EXACT)
     assert last["anchored"] == pytest.approx(mean(before[500:]), rel=EXACT)
     assert found["anchored"][:500].null_count() == 500
 
