@@ -55,6 +55,9 @@ polls = Counter(
 last_answer = Gauge(
     "tapehouse_last_answer_timestamp_seconds", "When an upstream that is polled last answered as it should.", ["source"]
 )
+stale_addresses = Gauge(
+    "tapehouse_stale_addresses", "Addresses of a polled upstream whose last good answer is too old.", ["source"]
+)
 observations = Counter(
     "tapehouse_observations", "Items that upstreams told, by outcome: new, known.", ["source", "outcome"]
 )

@@ -6,6 +6,7 @@ from random import Random
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from tapehouse.producers.fetching import GoneError
 from tapehouse.producers.polled_source import PolledSource
@@ -243,3 +244,38 @@ async def test_a_clock_that_was_set_back_a_year_does_not_silence_a_source(time, 
     before = len(world.asked)
     await time.run(start(per_minute=10, per_day=1000), tape, HOUR)
     assert len(world.asked) - before > 50
+
+
+FEEDS = [Page(name) for name in ("a", "b", "c", "d", "e")]
+
+
+async def test_addresses_that_went_stale_beside_a_fresh_one_are_named_in_a_note_the_first_few(
+    time, world, start, tape
+):
+    world.answer = lambda request: (200, {}, b"{}") if request.url.host == "e" else (500, {}, b"")
+    source = start(*FEEDS)
+    await time.run(source, tape, HOUR, loops=len(FEEDS))
+    status = source.status()
+    assert (status.state, status.stale) == ("connected", 4)
+    assert status.notes == ("stale, without a good answer for too long: a, b, c and 1 more",)
+
+
+async def test_a_source_that_is_fresh_or_waits_for_its_first_answer_has_nothing_stale(time, start, tape):
+    source = start(*FEEDS)
+    assert (source.status().stale, source.status().notes) == (0, ())
+    await time.run(source, tape, HOUR, loops=len(FEEDS))
+    assert (source.status().stale, source.status().notes) == (0, ())
+
+
+async def test_metrics_count_the_stale_addresses_of_a_source_as_time_passes(time, world, start, tape):
+    def scraped() -> float:
+        return REGISTRY.get_sample_value("tapehouse_stale_addresses", {"source": "page"})
+
+    world.answer = lambda request: (200, {}, b"{}") if request.url.host == "e" or time.now < START + 60 else (500, {}, b"")
+    source = start(*FEEDS)
+    await time.run(source, tape, 30.0, loops=len(FEEDS))
+    assert scraped() == 0.0
+    time.now += HOUR
+    assert scraped() == 5.0
+    await time.run(start(*FEEDS), tape, HOUR, loops=len(FEEDS))
+    assert scraped() == 4.0

@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
+from tapehouse.producers.poll_status import PollStatus, source_status
 
 pytestmark = pytest.mark.browser
 
@@ -138,3 +139,25 @@ def test_the_upstreams_are_named_where_their_data_is(address, page: Page):
     named = page.locator(".context .sources")
     expect(named).to_contain_text("Data provided by CoinGecko")
     expect(named.get_by_role("link", name="alternative.me")).to_have_attribute("href", "https://alternative.me/crypto/")
+
+
+def feed(name: str, *, fresh: bool) -> PollStatus:
+    at = now() - (MINUTE if fresh else DAY)
+    return PollStatus(
+        name, "open" if fresh else "circuit_open", at, at, now() + MINUTE, 1, 0 if fresh else 9, 900.0, fresh, ""
+    )
+
+
+def test_stale_feeds_beside_fresh_ones_are_counted_and_a_source_that_is_stale_says_so(traded, address, page: Page):
+    feeds = (feed("a", fresh=True), feed("b", fresh=False), feed("c", fresh=False))
+    traded.polled = [
+        source_status("rss", feeds, today=1, a_day=None),
+        source_status("fear_greed", feeds[:1], today=1, a_day=None),
+        source_status("newsapi", feeds[1:2], today=1, a_day=None),
+    ]
+    page.goto(address)
+    fact = page.locator("#facts dt", has_text="News feeds").locator("+ dd")
+    expect(fact).to_have_text(re.compile("ago · 2 addresses stale$"))
+    expect(fact).to_have_attribute("data-state", "old")
+    expect(page.locator("#facts dt", has_text="Fear & Greed").locator("+ dd")).to_have_attribute("data-state", "")
+    expect(page.locator("#facts dt", has_text="NewsAPI").locator("+ dd")).to_have_text(re.compile("^circuit open · "))

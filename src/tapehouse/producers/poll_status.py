@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+MOST_NAMED = 3
+"""Stale addresses that a note names; the others it counts."""
+
 PollState = Literal["connecting", "open", "backing_off", "limited", "circuit_open", "ended"]
 """`connecting`: nothing came yet; `open`: the last question was answered; `backing_off`: it failed and is asked again
 soon; `circuit_open`: it failed too often and is only tried now and then; `limited`: we wait as we were asked to;
@@ -32,12 +35,19 @@ class PollStatus(msgspec.Struct, frozen=True):
         """Whether what it tells is as new as it should be."""
         return self.fresh
 
+    @property
+    def stale(self) -> bool:
+        """Whether it should have told something by now and has not; one that waits for its first answer is not."""
+        told_or_tried = bool(self.last_message_at or self.failures) or self.state == "limited"
+        return told_or_tried and not self.fresh and self.state != "ended"
+
 
 class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
     """A source as a whole; `requests_a_day` is None where none is set.
 
     `state` is `connecting`, `connected`, or why it is not: `stale` (no good answer for longer than `fresh_within`),
-    `limited`, `circuit_open`. A source some of whose addresses are stale is connected; `notes` say which are not.
+    `limited`, `circuit_open`. A source some of whose addresses are stale is connected: `stale` is how many, and
+    `notes` name the first of them.
     """
 
     name: str
@@ -49,6 +59,7 @@ class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
     last_error: str
     notes: tuple[str, ...]
     clock_offset: float | None = None
+    stale: int = 0
 
     @property
     def connected(self) -> bool:
@@ -61,6 +72,7 @@ def source_status(
 ) -> PolledStatus:
     """Return the status of a source from that of its addresses."""
     asked = [poll for poll in polls if poll.state != "ended"]
+    stale = [poll.name for poll in asked if poll.stale]
     worst = max(asked, key=lambda poll: poll.failures, default=None)
     return PolledStatus(
         name=name,
@@ -70,8 +82,21 @@ def source_status(
         requests_today=today,
         requests_a_day=a_day,
         last_error=worst.last_error if worst is not None else "",
-        notes=(*notes, *(f"{poll.name}: {poll.last_error}" for poll in polls if poll.state == "ended")),
+        notes=(
+            *notes,
+            *_naming(stale),
+            *(f"{poll.name}: {poll.last_error}" for poll in polls if poll.state == "ended"),
+        ),
+        stale=len(stale),
     )
+
+
+def _naming(stale: list[str]) -> tuple[str, ...]:
+    """Return the note that names those addresses, none where there are none."""
+    if not stale:
+        return ()
+    more = f" and {len(stale) - MOST_NAMED} more" if len(stale) > MOST_NAMED else ""
+    return (f"stale, without a good answer for too long: {', '.join(stale[:MOST_NAMED])}{more}",)
 
 
 def _state(polls: list[PollStatus]) -> Literal["connecting", "connected", "stale", "limited", "circuit_open"]:

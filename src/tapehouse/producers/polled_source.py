@@ -7,6 +7,7 @@ from random import Random
 
 import httpx
 
+from tapehouse import telemetry
 from tapehouse.ports import Tape
 from tapehouse.producers.allowance import Allowance
 from tapehouse.producers.fetching import Fetcher, new_client
@@ -54,6 +55,8 @@ class PolledSource:
 
     async def run(self, tape: Tape) -> None:
         """Poll until cancelled."""
+        # asked when it is scraped: what is told grows stale while nothing happens here
+        telemetry.stale_addresses.labels(self.name).set_function(lambda: self.status().stale)
         async with asyncio.TaskGroup() as group:
             for poller in self._pollers:
                 group.create_task(poller.run(tape))

@@ -81,7 +81,7 @@ function showFacts(health, of, waited) {
   const facts = [];
   for (const [name, source] of Object.entries(health.sources)) {
     if (source.kind === "polled") {
-      facts.push([SOURCES[name] ?? name, polled(source, waited), source.connected ? "" : "old"]);
+      facts.push([SOURCES[name] ?? name, polled(source, waited), source.connected && !source.stale ? "" : "old"]);
       continue;
     }
     facts.push([`Feed ${name}`, source.state]);
@@ -97,10 +97,11 @@ function showFacts(health, of, waited) {
 
 const SOURCES = { coingecko: "CoinGecko", fear_greed: "Fear & Greed", rss: "News feeds", newsapi: "NewsAPI" };
 
-/** How old what an upstream told is; one that does not answer is named as what it is. */
+/** How old what an upstream told is; one that does not answer is named as what it is, stale addresses are counted. */
 function polled(source, waited) {
   const age = source.freshness_seconds == null ? "nothing yet" : `${span(source.freshness_seconds + waited)} ago`;
-  return source.connected ? age : `${source.state.replace("_", " ")} · ${age}`;
+  if (source.connected) return source.stale ? `${age} · ${count(source.stale, "address", "addresses")} stale` : age;
+  return `${source.state.replace("_", " ")} · ${age}`;
 }
 
 /** A lag below zero only says that the clocks are not known that well. */
