@@ -249,9 +249,7 @@ async def test_a_clock_that_was_set_back_a_year_does_not_silence_a_source(time, 
 FEEDS = [Page(name) for name in ("a", "b", "c", "d", "e")]
 
 
-async def test_addresses_that_went_stale_beside_a_fresh_one_are_named_in_a_note_the_first_few(
-    time, world, start, tape
-):
+async def test_addresses_that_went_stale_beside_a_fresh_one_are_named_in_a_note_the_first_few(time, world, start, tape):
     world.answer = lambda request: (200, {}, b"{}") if request.url.host == "e" else (500, {}, b"")
     source = start(*FEEDS)
     await time.run(source, tape, HOUR, loops=len(FEEDS))
@@ -271,7 +269,9 @@ async def test_metrics_count_the_stale_addresses_of_a_source_as_time_passes(time
     def scraped() -> float:
         return REGISTRY.get_sample_value("tapehouse_stale_addresses", {"source": "page"})
 
-    world.answer = lambda request: (200, {}, b"{}") if request.url.host == "e" or time.now < START + 60 else (500, {}, b"")
+    world.answer = lambda request: (
+        (200, {}, b"{}") if request.url.host == "e" or time.now < START + 60 else (500, {}, b"")
+    )
     source = start(*FEEDS)
     await time.run(source, tape, 30.0, loops=len(FEEDS))
     assert scraped() == 0.0
