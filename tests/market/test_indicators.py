@@ -1,7 +1,6 @@
 """Indicators against an independent library on real candles; and that none of them looks ahead."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -83,48 +82,46 @@ def test_the_drawdown_equals_that_of_numpy_at_every_candle(august):
 
 
 @pytest.mark.recordings
-def test_volatilities_equal_their_formulas_written_out(august):
-    last = august.tail(101)
-    rows = last.select("open", "high", "low", "close").rows()
+@pytest.mark.parametrize("length", [30, 100])
+def test_volatilities_equal_those_of_numpy_at_every_candle(august, length):
+    opened, high, low, close = (august[name].to_numpy() for name in ("open", "high", "low", "close"))
     yearly = 365 * DAY / FIVE_MINUTES
-    returns = [math.log(after[3] / before[3]) for before, after in pairwise(rows)]
-    mean = sum(returns) / 100
-    expected = math.sqrt(sum((value - mean) ** 2 for value in returns) / 99 * yearly)
-    reach = [math.log(high / low) ** 2 for _, high, low, _ in rows[1:]]
-    moved = [math.log(close / opened) ** 2 for opened, _, _, close in rows[1:]]
-    garman = sum(0.5 * r - (2 * math.log(2) - 1) * m for r, m in zip(reach, moved, strict=True)) / 100
-    found = last.select(
-        a=indicators.volatility(100, FIVE_MINUTES),
-        b=indicators.parkinson(100, FIVE_MINUTES),
-        c=indicators.garman_klass(100, FIVE_MINUTES),
-    ).row(-1)
-    assert found[0] == pytest.approx(expected, rel=EXACT)
-    assert found[1] == pytest.approx(math.sqrt(sum(reach) / 100 / (4 * math.log(2)) * yearly), rel=EXACT)
-    assert found[2] == pytest.approx(math.sqrt(garman * yearly), rel=EXACT)
+    deviations = windows(np.diff(np.log(close)), length).std(axis=1, ddof=1)
+    reach, moved = np.log(high / low) ** 2, np.log(close / opened) ** 2
+    parkinson = windows(reach, length).mean(axis=1) / (4 * math.log(2))
+    garman_klass = windows(0.5 * reach - (2 * math.log(2) - 1) * moved, length).mean(axis=1)
+    expected = {
+        indicators.volatility: deviations * math.sqrt(yearly),
+        indicators.parkinson: np.sqrt(parkinson * yearly),
+        indicators.garman_klass: np.sqrt(garman_klass * yearly),
+    }
+    for ours, theirs in expected.items():
+        assert_equal(august, ours(length, FIVE_MINUTES), after_nothing(theirs, august.height))
 
 
 @pytest.mark.recordings
 def test_prices_by_volume_begin_anew_with_their_window_day_or_anchor(august):
-    anchor = august["opened_at"][500]
-    found = august.select(
-        "opened_at",
-        "volume",
-        "quote_volume",
-        rolling=indicators.vwap(20),
-        session=indicators.session_vwap(),
-        anchored=indicators.anchored_vwap(anchor),
-    )
-    last = found.row(700, named=True)
+    quote_volume, volume = (august[name].to_numpy() for name in ("quote_volume", "volume"))
+    rolling = windows(quote_volume, 20).sum(axis=1) / windows(volume, 20).sum(axis=1)
+    assert_equal(august, indicators.vwap(20), after_nothing(rolling, august.height))
+    starts = np.flatnonzero(august["opened_at"].to_numpy() % DAY == 0)
+    assert len(starts) == 31
+    days = zip(np.split(quote_volume, starts[1:]), np.split(volume, starts[1:]), strict=True)
+    session = np.concatenate([np.cumsum(quotes) / np.cumsum(traded) for quotes, traded in days])
+    assert_equal(august, indicators.session_vwap(), session)
+    anchored = indicators.anchored_vwap(august["opened_at"][500])
+    since = np.cumsum(quote_volume[500:]) / np.cumsum(volume[500:])
+    assert_equal(august, anchored, after_nothing(since, august.height))
+    assert august.select(anchored).to_series()[:500].null_count() == 500
 
-    def mean(rows: pl.DataFrame) -> float:
-        return rows["quote_volume"].sum() / rows["volume"].sum()
 
-    before = found[:701]
-    assert last["rolling"] == pytest.approx(mean(before.tail(20)), rel=EXACT)
-    today = before.filter(pl.col("opened_at") >= last["opened_at"] // DAY * DAY)
-    assert last["session"] == pytest.approx(mean(today), rel=EXACT)
-    assert last["anchored"] == pytest.approx(mean(before[500:]), rel=EXACT)
-    assert found["anchored"][:500].null_count() == 500
+def windows(values: np.ndarray, length: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(values, length)
+
+
+def after_nothing(values: np.ndarray, height: int) -> np.ndarray:
+    """The values at the end of `height` rows, nothing before them."""
+    return np.concatenate([np.full(height - len(values), np.nan), values])
 
 
 def candles(closes: list[float]) -> pl.DataFrame:
