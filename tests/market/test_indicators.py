@@ -1,6 +1,7 @@
 """Indicators against an independent library on real candles; and that none of them looks ahead."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -67,12 +68,11 @@ def test_macd_equals_that_of_ta_lib_once_both_have_forgotten_where_they_began(au
 def test_correlation_and_beta_equal_those_of_numpy_at_every_candle(august):
     frame = august.with_columns(market=pl.col("open"))
     returns = np.diff(np.log(frame.select("close", "market").to_numpy()), axis=0)
-    covariances = [np.cov(window) for window in np.lib.stride_tricks.sliding_window_view(returns, 30, axis=0)]
+    covariances = [np.cov(window) for window in windows(returns, 30)]
     correlations = [each[0, 1] / math.sqrt(each[0, 0] * each[1, 1]) for each in covariances]
     betas = [each[0, 1] / each[1, 1] for each in covariances]
-    nothing = np.full(30, np.nan)
-    assert_equal(frame, indicators.correlation(30, "market"), np.concatenate([nothing, correlations]))
-    assert_equal(frame, indicators.beta(30, "market"), np.concatenate([nothing, betas]))
+    assert_equal(frame, indicators.correlation(30, "market"), after_nothing(correlations, frame.height))
+    assert_equal(frame, indicators.beta(30, "market"), after_nothing(betas, frame.height))
 
 
 @pytest.mark.recordings
@@ -116,10 +116,11 @@ def test_prices_by_volume_begin_anew_with_their_window_day_or_anchor(august):
 
 
 def windows(values: np.ndarray, length: int) -> np.ndarray:
-    return np.lib.stride_tricks.sliding_window_view(values, length)
+    """Every run of so many values, or rows, that follow each other."""
+    return np.lib.stride_tricks.sliding_window_view(values, length, axis=0)
 
 
-def after_nothing(values: np.ndarray, height: int) -> np.ndarray:
+def after_nothing(values: Sequence[float], height: int) -> np.ndarray:
     """The values at the end of `height` rows, nothing before them."""
     return np.concatenate([np.full(height - len(values), np.nan), values])
 

@@ -107,4 +107,4 @@ def _state(polls: list[PollStatus]) -> Literal["connecting", "connected", "stale
         return "circuit_open"
     if "limited" in states:
         return "limited"
-    return "stale" if any(poll.last_message_at or poll.failures for poll in polls) else "connecting"
+    return "stale" if any(poll.stale for poll in polls) else "connecting"
