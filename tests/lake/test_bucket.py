@@ -130,7 +130,7 @@ def test_vacuum_removes_what_was_replaced_but_for_what_a_promised_version_names(
 )
 def test_what_is_wrong_with_a_bucket_is_said_with_what_to_do(bucket_root, bucket_options, monkeypatch, wrong, told):
     monkeypatch.setattr("tapehouse.lake.bucket.MOST_RETRIES", 1)
-    lake = DeltaLake(bucket_root, storage_options=bucket_options | wrong)
+    lake = DeltaLake(f"{bucket_root}/403", storage_options=bucket_options | wrong)  # a name that looks like a status
     with pytest.raises(LakeError, match=told) as refused:
         lake.create()
     assert bucket_options["aws_secret_access_key"] not in str(refused.value)

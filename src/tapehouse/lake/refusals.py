@@ -15,7 +15,15 @@ _LONGEST = 600
 _ADVICE = (
     (("NoSuchBucket",), "There is no such bucket: create it, or mend TAPEHOUSE_LAKE."),
     (
-        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403", "401", "privileges"),
+        (
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "AccessDenied",
+            "ExpiredToken",
+            "privileges",
+            "403 Forbidden",
+            "401 Unauthorized",
+        ),
         "The bucket's server does not take these keys: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, their rights.",
     ),
     (
@@ -23,7 +31,10 @@ _ADVICE = (
         "The bucket's server does not answer: check AWS_ENDPOINT_URL and the network, and start again.",
     ),
 )
-"""Words that occur in errors of a bucket, and what to do about them; the first that fit are told."""
+"""Words that occur in errors of a bucket, and what to do about them; the first that fit are told.
+
+A status stands with its name: a number alone may be part of an address or of a duration.
+"""
 
 
 @contextmanager
