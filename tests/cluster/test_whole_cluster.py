@@ -86,6 +86,11 @@ def until(seen, otherwise):
     return found
 
 
+def missing(ids):
+    """Return the ids between the first and the last that are not there."""
+    return sorted(set(range(min(ids), max(ids) + 1)).difference(ids))
+
+
 @pytest.mark.timeout(600)
 def test_one_command_starts_it_a_kill_costs_nothing_and_another_ends_it(cluster):
     started = cluster.run("up")
@@ -99,9 +104,11 @@ def test_one_command_starts_it_a_kill_costs_nothing_and_another_ends_it(cluster)
     after = cluster.candle()["last_trade_id"] + 100
     until(lambda: (cluster.candle() or first)["last_trade_id"] > after, lambda: "the API does not go on")
 
-    ids = until(lambda: (found := cluster.ids()) and max(found) > after and found, lambda: "the lake does not go on")
+    until(lambda: max(cluster.ids(), default=0) > after, lambda: "the lake does not go on")
+    # What came while no producer ran is asked for once there is one; newer trades are in bronze before it.
+    until(lambda: not missing(cluster.ids()), lambda: f"trades are missing in bronze: {missing(cluster.ids())}")
+    ids = cluster.ids()
     assert len(ids) == len(set(ids)), "a trade is in bronze twice"
-    assert sorted(ids) == list(range(min(ids), max(ids) + 1)), "a trade is missing in bronze"
 
     pids = cluster.pids().values()
     assert cluster.run("up").returncode == 0
