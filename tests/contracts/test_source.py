@@ -164,6 +164,7 @@ async def test_rolling_over_loses_nothing(make_source):
     async with running_exchange(FAST) as exchange:
         source = make_source(exchange, pace)
         async with running(source, follower):
+            await follower.until_more(500)
             await follower.until(lambda: source.status().connections[0].attempts > 3)
             await follower.until_more(500)
     assert list(follower.holes()) == []
