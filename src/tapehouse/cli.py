@@ -221,18 +221,25 @@ def signals() -> None:
     "--kind", "kinds", multiple=True, metavar="KIND", help="Such as volume_spike; all without it. Repeatable."
 )
 @click.option("--recording", "recordings", multiple=True, type=RECORDING, help="A file of klines. Repeatable.")
+@click.option(
+    "--context",
+    multiple=True,
+    type=RECORDING,
+    help="A file of what Fear & Greed or CoinGecko's market_chart answered, beside recordings. Repeatable.",
+)
 @click.option("--horizon", type=click.IntRange(1, 1440), default=12, show_default=True, help="Windows that may follow.")
 @click.option("--times", type=click.FloatRange(min=0), default=2.0, show_default=True, help="How much is a large move.")
 @click.option("--check", is_flag=True, help="End with status 5 where the stored signals are not what is found.")
-def backtest_signals(recordings: tuple[Path, ...], check: bool, **asked: Any) -> None:
+def backtest_signals(recordings: tuple[Path, ...], context: tuple[Path, ...], check: bool, **asked: Any) -> None:
     """Count signals over history.
 
     How often each kind came, how long it lasted, and how often a large move of the price followed. The history is the
-    lake's, or that of files of klines as Binance's archives have them.
+    lake's, or that of files of klines as Binance's archives have them. The Fear & Greed index is judged by its days,
+    whatever the interval. What the history does not tell is said, with what it would take.
     """
     from tapehouse.profiles.backtest import read_question, run_backtest
 
-    run_backtest(_begin(), read_question(**asked), recordings, check=check)
+    run_backtest(_begin(), read_question(**asked), recordings, context, check=check)
 
 
 @main.command()

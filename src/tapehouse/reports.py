@@ -1,10 +1,11 @@
 """What the commands show a person: progress while they work, tables when they have."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isnan
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -107,25 +108,32 @@ def print_rebuilt(day: Rebuilt, symbol: str, *, stored: bool) -> None:
 def print_backtest(symbol: str, interval: str, windows: int, tallies: Sequence[Tally], outcome: Outcome) -> None:
     """Print how often each kind of signal came, how long it lasted, and how often the outcome followed."""
     console = Console()
-    table = Table(title=f"{symbol} {interval}: {windows:,} windows")
+    table = Table(title=f"{symbol} {interval}: {windows:,} windows", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("kind", no_wrap=True)
-    for name in ("signals", "a day", "runs", "longest", "followed", "usual", "false a day"):
+    for name in ("judged", "signals", "a day", "runs", "longest", "followed", "usual", "false a day"):
         table.add_column(name, justify="right")
     for tally in tallies:
         table.add_row(
             tally.kind,
+            f"{tally.judged:,}",
             str(tally.signals),
-            f"{tally.a_day:.2f}",
+            _rate(tally.a_day),
             str(tally.episodes),
             str(tally.longest),
             *(_percent(tally.followed), _percent(tally.usual)),
-            f"{tally.false_a_day:.2f}" if tally.signals else "-",
+            _rate(tally.false_a_day),
         )
     console.print(table)
     console.print(
         f"followed: the close moved, within {outcome.horizon} windows, more than {outcome.times:g} times the median of "
         "such moves before; usual: the same after any window"
     )
+
+
+def print_shortcomings(sentences: Iterable[str]) -> None:
+    """Print what the history does not tell, a line each."""
+    for sentence in sentences:
+        Console().print(sentence, highlight=False)
 
 
 def print_differing_signals(symbol: str, found: Sequence[Signal]) -> None:
@@ -140,6 +148,11 @@ def print_differing_signals(symbol: str, found: Sequence[Signal]) -> None:
 
 def _percent(part: float) -> str:
     return "-" if isnan(part) else f"{100 * part:.0f} %"
+
+
+def _rate(a_day: float) -> str:
+    """Write how many a day there are, with two digits where they are rare."""
+    return "-" if isnan(a_day) else f"{a_day:.2f}" if a_day >= 1 else f"{a_day:.2g}"
 
 
 def _summary(row: CandleRow | None) -> str:

@@ -1,5 +1,7 @@
 """The back-test counts what the engine stores, and says when that is not what the candles give."""
 
+import io
+import itertools
 import json
 import zipfile
 from decimal import Decimal
@@ -7,6 +9,7 @@ from random import Random
 
 import msgspec
 import pytest
+import zstandard
 from click.testing import CliRunner
 
 from tapehouse.catalog import SIGNALS
@@ -19,15 +22,17 @@ from tapehouse.market.signals import Detection
 from tapehouse.market.watch import Watch, reach
 from tapehouse.market.windows import MINUTE
 from tapehouse.ports import Batch
-from tapehouse.streaming.backtest import KINDS, Backtest, Outcome
+from tapehouse.streaming.backtest import OF_CANDLES, Backtest, Outcome
 from tapehouse.streaming.embedded import EmbeddedEngine
-from tapehouse.streaming.kline_files import hours_of, read_klines
+from tapehouse.streaming.kline_files import read_klines, rolled_up
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import gold_signals, signals_of
 from tapehouse.streaming.view import LiveView
 
 START = 1_723_161_600_000_000
 KEEN = Detection(baseline=20, outlier_score=4.0, volume_score=3.0, minimum_quote_volume=0)
+INDEX = [50, 20, 24, None, 22, 30, 25, 60, 80, 76, 74, 75, 50]
+"""The Fear & Greed index of the days up to the one that is traded; of one there is no value."""
 SETTINGS = {
     "TAPEHOUSE_SIGNAL_BASELINE": "20",
     "TAPEHOUSE_SIGNAL_OUTLIER_SCORE": "4",
@@ -69,7 +74,7 @@ def test_what_follows_is_counted_as_it_is_worked_out_by_hand():
 
 def test_of_nothing_nothing_is_counted():
     counted = judged([candle(place, 100.0) for place in range(50)], Outcome())
-    assert [tally.signals for tally in counted.tallies(KINDS)] == [0] * len(KINDS)
+    assert [tally.signals for tally in counted.tallies(OF_CANDLES)] == [0] * len(OF_CANDLES)
 
 
 @pytest.fixture
@@ -94,11 +99,24 @@ def recorded_lake(root):
         frames.append(json.dumps({"stream": "btcusdt@trade", "data": fields}).encode())
     clock = iter(range(START + 4 * 3_600_000_000, START + 5 * 3_600_000_000))
     engine = EmbeddedEngine(lake, LiveView(), recover(lake, ["BTCUSDT"], KEEN), now=lambda: next(clock))
+    moods = [mood(day, value) for day, value in enumerate(INDEX) if value is not None]
+    engine.fold([Batch(moods, [next(clock)] * len(moods), "sentiment", "fear_greed")])
     for first in range(0, len(frames), 30):
         engine.fold([Batch(frames[first : first + 30], [next(clock)] * len(frames[first : first + 30]))])
         engine.commit()
     engine.close()
     return lake
+
+
+def mood(day: int, value: int) -> bytes:
+    told = START // 1_000_000 - (len(INDEX) - 1 - day) * 86_400
+    return json.dumps({"value": f"{value}", "value_classification": "Fear", "timestamp": f"{told}"}).encode()
+
+
+def line_of(kind: str, result) -> list[str]:
+    """The line of the table about a kind, in words."""
+    [line] = [line.split() for line in result.output.splitlines() if line.split()[:1] == [kind] and "could" not in line]
+    return line
 
 
 def run(*arguments: str):
@@ -111,8 +129,7 @@ def test_stored_signals_are_what_a_back_test_finds_and_it_says_so(traded):
     result = run("btcusdt", "--check")
     assert result.exit_code == 0, result.output
     assert "BTCUSDT: signals are as stored" in result.output
-    [line] = [line for line in result.output.splitlines() if "price_outlier" in line]
-    assert int(line.split("│")[2]) == outliers > 0
+    assert int(line_of("price_outlier", result)[2]) == outliers > 0
     chosen = run("BTCUSDT", "--check", "--interval", "5m", "--kind", "volume_spike", "--from", "2024-08-09T01:00")
     assert chosen.exit_code == 0, chosen.output
     assert "price_outlier" not in chosen.output
@@ -129,6 +146,31 @@ def test_a_signal_that_is_not_what_the_candles_give_is_told(traded):
 
 
 @pytest.mark.usefixtures("traded")
+def test_the_index_of_the_lake_is_judged_by_its_days_and_what_its_candles_cannot_tell_is_said():
+    """Two stays of fear, of three values and of one, and two of greed; the candles are of one day alone."""
+    result = run("BTCUSDT", "--check")
+    assert result.exit_code == 0, result.output
+    kind, judged, signals, a_day, stays, longest, followed, *_ = line_of("sentiment_extreme", result)
+    assert (kind, judged, signals, stays, longest, followed) == ("sentiment_extreme", "12", "4", "4", "3", "-")
+    assert float(a_day) == pytest.approx(4 / 12, abs=0.005)
+    said = " ".join(result.output.split())
+    assert "sentiment_extreme: what followed cannot be told; it takes 10 windows before a signal, 12 more" in said
+    assert "divergence could not be judged: it takes CoinGecko's prices of the coin" in said
+    assert "*: signals are as stored" in result.output
+    later = run("BTCUSDT", "--from", "2024-08-04")
+    assert line_of("sentiment_extreme", later)[1:3] == ["6", "2"]
+
+
+def test_an_extreme_that_is_not_what_the_index_gives_is_told(traded):
+    [first, *_] = [s for s in signals_of(traded.scan(SIGNALS).collect()) if s.kind == "sentiment_extreme"]
+    wrong = msgspec.structs.replace(first, state="retracted", revision=first.revision + 1)
+    traded.append(SIGNALS, gold_signals([wrong]), writer="embedded", batch=10_000)
+    result = run("BTCUSDT", "--check", "--kind", "sentiment_extreme")
+    assert result.exit_code == 5
+    assert "*: 1 stored signals differ" in result.output
+
+
+@pytest.mark.usefixtures("traded")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -137,6 +179,8 @@ def test_a_signal_that_is_not_what_the_candles_give_is_told(traded):
         (["BTCUSDT", "--from", "2024-08-10", "--to", "2024-08-09"], "not after"),
         (["BTCUSDT", "--check", "--recording", __file__], "without --recording"),
         (["BTCUSDT", "--recording", __file__], "no file of klines"),
+        (["BTCUSDT", "--context", __file__], "goes with --recording"),
+        (["BTCUSDT", "--recording", __file__, "--context", __file__], "no answer of Fear & Greed"),
     ],
 )
 def test_what_cannot_be_tried_is_said_in_words(arguments, words):
@@ -160,8 +204,22 @@ def test_klines_are_read_from_plain_and_packed_files_in_either_unit_of_time(tmp_
         (1_722_470_700_000_000, "quiet"),
     ]
     assert rows[0].candle.quote_volume == 201 * 10**16
-    [hour] = hours_of(rows)
+    [hour] = rolled_up(rows, "1h")
     assert (hour.state, hour.candle.volume) == ("gap", 2 * 10**8)
+
+
+def test_a_longer_candle_of_a_file_begins_with_its_first_and_ends_with_its_last():
+    def row(place: int, first: int, close: int) -> CandleRow:
+        candle = Candle(first, max(first, close), min(first, close), close, 1, close, 1, 0, 0, -1, -1)
+        return CandleRow("BTCUSDT", "5m", START + place * 5 * MINUTE, candle, None, "closed", 1, 0)
+
+    rows = [row(place, 100 + place, 200 - place) for place in range(24)]
+    hours = list(rolled_up(rows, "1h"))
+    assert [(hour.opened_at, hour.state) for hour in hours] == [(START, "closed"), (START + 60 * MINUTE, "closed")]
+    assert [(hour.candle.open, hour.candle.close, hour.candle.trades) for hour in hours] == [
+        (100, 189, 12),
+        (112, 177, 12),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -180,3 +238,54 @@ def test_recorded_months_are_tried_as_they_are(recordings):
     result = run("BTCUSDT", "--interval", "5m", "--recording", str(file), "--kind", "price_outlier")
     assert result.exit_code == 0, result.output
     assert "8,928 windows" in result.output
+
+
+BITCOINS_MONTH = "5-coingecko/coingecko_it_gets_hourly_historical_prices_for_one_coin.jsonl"
+
+
+@pytest.mark.recordings
+def test_four_years_of_the_index_are_tried_as_the_documentation_says(recordings, tmp_path):
+    packed = (recordings / "8-history" / "binance_btcusdt_1d_2019-09_2026-06.json.zst").read_bytes()
+    rows = json.loads(zstandard.ZstdDecompressor().decompress(packed))
+    klines, index = tmp_path / "btc.csv", tmp_path / "index.json"
+    klines.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    told = json.loads((recordings / "6-fng" / "fng_2018-02-01_2021-12-31.json").read_text())
+    index.write_text(json.dumps({"name": "Fear and Greed Index", "data": told}))
+    files = ["--interval", "1d", "--recording", str(klines), "--context", str(index)]
+    result = run("BTCUSDT", *files, "--kind", "sentiment_extreme")
+    assert result.exit_code == 0, result.output
+    assert line_of("sentiment_extreme", result) == [
+        *("sentiment_extreme", "1,427", "93", "0.065", "93", "77"),
+        *("20", "%", "26", "%", "0.052"),
+    ]
+
+
+@pytest.mark.recordings
+def test_prices_that_coingecko_told_lie_within_what_was_traded_and_wrong_ones_do_not(recordings, tmp_path):
+    """A month of hours of which one day fell by 15 %."""
+    klines, prices, wrong = tmp_path / "btc.csv", tmp_path / "prices.json", tmp_path / "wrong.json"
+    klines.write_text("".join(hourly_klines(recordings)))
+    with (recordings / BITCOINS_MONTH).open() as lines:
+        chart = json.loads(next(lines))["body"]
+    prices.write_text(json.dumps(chart))
+    wrong.write_text(json.dumps({"prices": [[at, price * 1.1] for at, price in chart["prices"]]}))
+    files = ["--interval", "1h", "--recording", str(klines), "--kind", "divergence"]
+    honest = run("BTCUSDT", *files, "--context", str(prices))
+    assert line_of("divergence", honest)[1:3] == ["711", "0"]
+    found = line_of("divergence", run("BTCUSDT", *files, "--context", str(wrong)))
+    assert (found[1], int(found[2]) > 700) == ("711", True)
+    two = run("BTCUSDT", "ETHUSDT", *files, "--context", str(prices))
+    assert "ask for one symbol" in two.stderr
+
+
+def hourly_klines(recordings):
+    """The hours of 2021 in a dirty file, each once, as Binance's archives would have them."""
+    packed = (recordings / "8-history" / "cdd_Binance_BTCUSDT_1h.csv.zst").open("rb")
+    lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(packed), "utf-8")
+    hours = {}
+    for line in itertools.islice(lines, 1, None):
+        unix, _, _, o, h, low, c, volume, quote_volume, *_ = line.strip().split(",")
+        opened = int(float(unix)) // 3_600_000 * 3_600_000
+        if opened >= 1_609_459_200_000:
+            hours[opened] = f"{opened},{o},{h},{low},{c},{volume},0,{quote_volume},1,0,0,0\n"
+    return [hours[opened] for opened in sorted(hours)]

@@ -4,12 +4,14 @@ The index goes from 0 (fear) to 100 (greed); alternative.me calls a quarter at e
 a stay is told. A day the index has no value of is passed over, for `PATIENCE` days.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from tapehouse.market.signals import Detection, Finding
+from tapehouse.market.signals import WHOLE_MARKET, Detection, Finding, Kind, Signal, revised
 from tapehouse.market.windows import DAY
 
+KIND: Kind = "sentiment_extreme"
+INTERVAL = "1d"
 PATIENCE = 3
 MIDDLE = 50
 
@@ -27,12 +29,38 @@ def sentiment_extreme(values: Mapping[int, int], day: int, detection: Detection)
     before = next((values[at] for back in range(1, PATIENCE + 1) if (at := day - back * DAY) in values), MIDDLE)
     mood, mood_before = _mood(value, detection), _mood(before, detection)
     return Finding(
-        "sentiment_extreme",
+        KIND,
         (value - MIDDLE) / 10,
         fires=mood not in {"none", mood_before},
         proved=True,
         evidence={"value": value, "value_before": before, "mood": mood},
     )
+
+
+def extremes(
+    values: Mapping[int, int], days: Iterable[int], said: Mapping[int, Signal], detection: Detection, known_at: int
+) -> list[Signal]:
+    """Return a revision of every extreme of `days` of which there is something new to say; `said` are those by day."""
+    revisions = (
+        revised(said.get(day), sentiment_extreme(values, day, detection), (KIND, WHOLE_MARKET, INTERVAL, day), known_at)
+        for day in sorted(days)
+    )
+    return [signal for signal in revisions if signal is not None]
+
+
+def stay(values: Mapping[int, int], day: int, detection: Detection) -> int:
+    """Return how many days from a day on the index stays in that day's mood, among `values` by day.
+
+    A day the index has no value of is passed over as above, and not counted.
+    """
+    mood, days, last, at = _mood(values[day], detection), 0, day, day
+    while at - last <= PATIENCE * DAY:
+        if at in values:
+            if _mood(values[at], detection) != mood:
+                break
+            days, last = days + 1, at
+        at += DAY
+    return days
 
 
 def _mood(value: int, detection: Detection) -> Mood:

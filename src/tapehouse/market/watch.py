@@ -4,7 +4,7 @@ The live engines, a restart and a back-test use this one class. It holds the new
 older ones is not judged here, and `reaches` says so.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -78,18 +78,21 @@ class Watch:
     def derive(self, known_at: int) -> list[Signal]:
         """Judge what has to be, and return a revision of every signal of which there is something new to say."""
         found: list[Signal] = []
-        if not self._dirty:
-            return found
+        for kind, opened, finding in self.judge():
+            about = kind, self.symbol, self.series.interval, opened
+            signal = revised(self._signals.get((kind, opened)), finding, about, known_at)
+            if signal is not None:
+                self._signals[kind, opened] = signal
+                found.append(signal)
+        return found
+
+    def judge(self) -> Iterator[tuple[Kind, int, Finding | None]]:
+        """Give what each detector says of each window that has to be judged, in order of time; None: it cannot say."""
         stretch = Stretch(self.series, self.seasons, self._detection)
         for opened in sorted(self._dirty):
             for kind, finding in self._findings(stretch, opened).items():
-                about = kind, self.symbol, self.series.interval, opened
-                signal = revised(self._signals.get((kind, opened)), finding, about, known_at)
-                if signal is not None:
-                    self._signals[kind, opened] = signal
-                    found.append(signal)
+                yield kind, opened, finding
         self._dirty.clear()
-        return found
 
     def foresee(self, row: CandleRow) -> list[Signal]:
         """Return what would be signals if the window of an open candle ended now, as revisions 0; none is kept."""

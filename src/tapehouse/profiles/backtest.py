@@ -1,6 +1,6 @@
 """The command that tries on history what is a signal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -8,20 +8,34 @@ import msgspec
 
 from tapehouse.catalog import CANDLES
 from tapehouse.errors import ConfigError, DiscrepancyError
+from tapehouse.lake.delta import DeltaLake
+from tapehouse.market import sentiments
 from tapehouse.market.coins import coin_traded
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.seasons import HOUR, Seasons
-from tapehouse.market.signals import Detection, Kind, Signal
+from tapehouse.market.series import Series
+from tapehouse.market.signals import KINDS, WHOLE_MARKET, Detection, Kind, Signal
 from tapehouse.market.watch import Watch, reach
 from tapehouse.market.windows import DAY, INTERVALS, opened_at
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake_to_read, reading
-from tapehouse.reports import print_backtest, print_differing_signals
+from tapehouse.reports import print_backtest, print_differing_signals, print_shortcomings
 from tapehouse.settings import Settings
-from tapehouse.streaming.backtest import KINDS, Backtest, Outcome, differing, run_over
-from tapehouse.streaming.kline_files import hours_of, read_klines
+from tapehouse.streaming.backtest import (
+    OF_CANDLES,
+    OF_INDEX,
+    Backtest,
+    Outcome,
+    differing,
+    differing_extremes,
+    run_over,
+    run_over_index,
+    shortcomings,
+)
+from tapehouse.streaming.kline_files import read_klines, rolled_up
 from tapehouse.streaming.rows import to_microseconds
 from tapehouse.streaming.signal_reads import SignalReads, Span
+from tapehouse.streaming.told_files import ToldByFiles, read_told
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -47,67 +61,99 @@ def read_question(
     """Return what was asked on the command line; raise ConfigError for a kind there is not."""
     chosen = tuple(kind for kind in KINDS if not kinds or kind in kinds)
     if unknown := set(kinds) - set(KINDS):
-        raise ConfigError(f"No signals of kind {', '.join(sorted(unknown))} in candles; there is {', '.join(KINDS)}.")
+        raise ConfigError(f"No signals of kind {', '.join(sorted(unknown))}; there is {', '.join(KINDS)}.")
     if start is not None and end is not None and start >= end:
         raise ConfigError(f"--to {end:%Y-%m-%dT%H:%MZ} is not after --from {start:%Y-%m-%dT%H:%MZ}.")
     names = tuple(symbol.upper() for symbol in symbols)
     return Question(names, interval, chosen, Outcome(horizon, times), start, end)
 
 
-def run_backtest(settings: Settings, asked: Question, recordings: Sequence[Path], *, check: bool) -> None:
+def run_backtest(
+    settings: Settings, asked: Question, recordings: Sequence[Path], context: Sequence[Path], *, check: bool
+) -> None:
     """Try the detectors on the lake's history, or on recorded files, and print what came of it.
 
-    With `check`, hold the stored signals against it: raise DiscrepancyError where they differ. Raise ConfigError where
-    there are no candles to try them on.
+    `context` are files of what others told beside recorded candles. With `check`, hold the stored signals against the
+    history: raise DiscrepancyError where they differ. Raise ConfigError where there are no candles to try them on.
     """
     if recordings and check:
         raise ConfigError("--check holds the lake's signals against its candles; it goes without --recording.")
-    told = detection(settings)
+    if context and not recordings:
+        raise ConfigError("--context goes with --recording; a lake holds its own.")
     if recordings:
-        for symbol in asked.symbols:
-            counted = _over_files(read_klines(recordings, symbol, asked.interval), asked, told)
-            print_backtest(symbol, asked.interval, counted.windows, counted.tallies(asked.kinds), asked.outcome)
+        _try_files(detection(settings), asked, recordings, read_told(context))
         return
     with reading(settings):
-        lake = open_lake_to_read(settings)
-        days = lake.dates(CANDLES)
-        reads = SignalReads(lake, told)
-        differ = sum(_over_lake(settings, reads, span, asked, told, check=check) for span in _spans(asked, days))
+        differ = _try_lake(settings, open_lake_to_read(settings), asked, check=check)
     if differ:
         raise DiscrepancyError(f"{differ} stored signals are not what the candles give under these settings.")
 
 
-def _over_lake(
-    settings: Settings, reads: SignalReads, span: Span, asked: Question, told: Detection, *, check: bool
-) -> int:
-    """Try the detectors on a span and print the outcome; return how many stored signals differ."""
-    coins = {span.symbol: coin_traded(span.symbol, settings.coingecko_pins()) or ""}
-    counted = Backtest(span.interval, told, asked.outcome)
-    for _ in run_over(reads, span, coins, counted, asked.outcome.horizon):
-        pass
-    if not counted.windows:
-        raise ConfigError(f"The lake holds no {span.interval} candles of {span.symbol} in this range.")
-    print_backtest(span.symbol, span.interval, counted.windows, counted.tallies(asked.kinds), asked.outcome)
-    found: list[Signal] = list(differing(reads, span, coins)) if check else []
-    if check:
-        print_differing_signals(span.symbol, found)
-    return len(found)
+def _try_lake(settings: Settings, lake: DeltaLake, asked: Question, *, check: bool) -> int:
+    """Try the detectors on a lake and print the outcome; return how many stored signals differ where `check` asks."""
+    told, differ = detection(settings), 0
+    reads, index = SignalReads(lake, told), OF_INDEX in asked.kinds
+    for span in _spans(asked, lake.dates(CANDLES)):
+        coins = {span.symbol: coin_traded(span.symbol, settings.coingecko_pins()) or ""}
+        counted = Backtest(span.interval, told, asked.outcome)
+        run_over(reads, span, coins, counted, asked.outcome.horizon)
+        if not counted.windows:
+            raise ConfigError(f"The lake holds no {span.interval} candles of {span.symbol} in this range.")
+        _print(span.symbol, span.interval, counted, OF_CANDLES, asked, told)
+        if index:
+            counted, days = Backtest(sentiments.INTERVAL, told, asked.outcome), _days(asked, reads.index())
+            of_days = Span(span.symbol, sentiments.INTERVAL, days.start, days.stop)
+            run_over_index(reads, of_days, counted, asked.outcome.horizon)
+            _print(span.symbol, sentiments.INTERVAL, counted, (OF_INDEX,), asked, told)
+        differ += _differing(span.symbol, differing(reads, span, coins)) if check else 0
+    if check and index:
+        differ += _differing(WHOLE_MARKET, differing_extremes(reads, told))
+    return differ
 
 
-def _over_files(rows: Sequence[CandleRow], asked: Question, told: Detection) -> Backtest:
+def _differing(symbol: str, found: Iterable[Signal]) -> int:
+    differ = list(found)
+    print_differing_signals(symbol, differ)
+    return len(differ)
+
+
+def _try_files(told: Detection, asked: Question, recordings: Sequence[Path], others: ToldByFiles) -> None:
+    if others.prices and len(asked.symbols) > 1:
+        raise ConfigError("A file of prices does not say of which coin they are: ask for one symbol.")
+    for symbol in asked.symbols:
+        rows = read_klines(recordings, symbol, asked.interval)
+        _print(symbol, asked.interval, _over_files(rows, asked, told, others), OF_CANDLES, asked, told)
+        if OF_INDEX in asked.kinds:
+            counted, days = Backtest(sentiments.INTERVAL, told, asked.outcome), _days(asked, others.index)
+            series = Series(sentiments.INTERVAL, opened_at(rows[0].opened_at, sentiments.INTERVAL))
+            series.put_all(rolled_up(rows, sentiments.INTERVAL))
+            counted.add_index(others.index, series, days.start, days.stop)
+            _print(symbol, sentiments.INTERVAL, counted, (OF_INDEX,), asked, told)
+
+
+def _over_files(rows: Sequence[CandleRow], asked: Question, told: Detection, others: ToldByFiles) -> Backtest:
     step = INTERVALS[asked.interval]
     start, end = _bounds(asked, rows[0].opened_at, rows[-1].opened_at + step) if rows else (0, 0)
-    chosen = [row for row in rows if row.opened_at < end]
-    if not any(row.opened_at >= start for row in chosen):
+    if not any(start <= row.opened_at < end for row in rows):
         raise ConfigError("The files have no candles in this range.")
     seasons = Seasons(opened_at(rows[0].opened_at, "1h"))
-    for hour in hours_of(rows) if step <= HOUR else ():
+    for hour in rolled_up(rows, "1h") if step <= HOUR else ():
         seasons.put(hour)
     watch = Watch(rows[0].symbol, asked.interval, rows[0].opened_at - reach(told) * step, told, seasons)
-    watch.recall(chosen)
+    watch.recall(rows, told=others.prices)
     counted = Backtest(asked.interval, told, asked.outcome)
     counted.add(watch, start, end)
     return counted
+
+
+def _print(
+    symbol: str, interval: str, counted: Backtest, kinds: Sequence[Kind], asked: Question, told: Detection
+) -> None:
+    """Print what was counted of those kinds that were asked for; of one with nothing to count, why."""
+    tallies = counted.tallies(kind for kind in kinds if kind in asked.kinds)
+    if any(tally.judged for tally in tallies):
+        print_backtest(symbol, interval, counted.windows, tallies, asked.outcome)
+    print_shortcomings(shortcomings(tallies, told, asked.outcome))
 
 
 def _spans(asked: Question, days: Sequence[str]) -> Iterator[Span]:
@@ -117,6 +163,11 @@ def _spans(asked: Question, days: Sequence[str]) -> Iterator[Span]:
     start, end = _bounds(asked, first, last + DAY)
     for symbol in asked.symbols:
         yield Span(symbol, asked.interval, opened_at(start, asked.interval), end)
+
+
+def _days(asked: Question, index: Mapping[int, int]) -> range:
+    """Return from when to when the index is judged: where it has values, as far as was asked."""
+    return range(*_bounds(asked, min(index), max(index) + DAY)) if index else range(0)
 
 
 def _bounds(asked: Question, first: int, last: int) -> tuple[int, int]:

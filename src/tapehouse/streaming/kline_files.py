@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -13,7 +14,6 @@ from tapehouse.market.candles import Candle, merge_all
 from tapehouse.market.fixed_point import sum_to_units, to_units
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.proof import CLOSED, GAP, QUIET
-from tapehouse.market.seasons import HOUR
 from tapehouse.market.windows import INTERVALS
 
 COLUMNS = 12
@@ -38,15 +38,20 @@ def read_klines(files: Iterable[Path], symbol: str, interval: str) -> list[Candl
     return [found[opened] for opened in sorted(found)]
 
 
-def hours_of(rows: Iterable[CandleRow]) -> Iterator[CandleRow]:
-    """Give the 1h candles of candles of one interval, which divides the hour; in part where one is missing."""
-    hours: dict[int, list[CandleRow]] = {}
+def rolled_up(rows: Iterable[CandleRow], interval: str) -> Iterator[CandleRow]:
+    """Give the longer candles of candles of one interval, which divides the longer one; `gap` where one is missing."""
+    step, windows = INTERVALS[interval], dict[int, list[CandleRow]]()
     for row in rows:
-        hours.setdefault(row.opened_at // HOUR * HOUR, []).append(row)
-    for opened, parts in sorted(hours.items()):
-        candle = merge_all(part.candle for part in parts if part.candle is not None)
-        whole = len(parts) * INTERVALS[parts[0].interval] == HOUR
-        yield CandleRow(parts[0].symbol, "1h", opened, candle, None, CLOSED if whole else GAP, 1, 0)
+        windows.setdefault(row.opened_at // step * step, []).append(row)
+    for opened, parts in sorted(windows.items()):
+        traded = [part.candle for part in parts if part.candle is not None]
+        candle = merge_all(traded)
+        if candle is not None:  # files tell no ids: the last is the last one in time
+            candle = msgspec.structs.replace(candle, open=traded[0].open, close=traded[-1].close)
+        whole = len(parts) * INTERVALS[parts[0].interval] == step
+        flat = parts[-1].flat if candle is None else None
+        state = GAP if not whole else CLOSED if candle is not None else QUIET
+        yield CandleRow(parts[0].symbol, interval, opened, candle, flat, state, 1, 0)
 
 
 def _rows(file: Path) -> Iterator[tuple[str, ...]]:

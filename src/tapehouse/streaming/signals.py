@@ -15,8 +15,8 @@ from tapehouse.market.divergences import Told
 from tapehouse.market.ledger import CandleRow, Ledger
 from tapehouse.market.proof import OPEN
 from tapehouse.market.seasons import HOUR, WEEK, WEEKS
-from tapehouse.market.sentiments import PATIENCE, sentiment_extreme
-from tapehouse.market.signals import WHOLE_MARKET, Detection, Signal, revised
+from tapehouse.market.sentiments import PATIENCE, extremes
+from tapehouse.market.signals import WHOLE_MARKET, Detection, Signal
 from tapehouse.market.watch import TELLING_INTERVAL, Watch, reach
 from tapehouse.market.windows import DAY, INTERVALS, opened_at
 from tapehouse.ports import Lake
@@ -207,16 +207,7 @@ class Signals:
         values = self._reads.index() | told
         said = {signal.opened_at: signal for signal in self._reads.said_of(WHOLE_MARKET)}
         days = {day + later * DAY for day in changed for later in range(PATIENCE + 1)} & values.keys()
-        revisions = (
-            revised(
-                said.get(day),
-                sentiment_extreme(values, day, self.detection),
-                ("sentiment_extreme", WHOLE_MARKET, "1d", day),
-                known_at,
-            )
-            for day in sorted(days)
-        )
-        return [signal for signal in revisions if signal is not None]
+        return extremes(values, days, said, self.detection, known_at)
 
 
 def _telling(version: Version) -> Telling | None:
