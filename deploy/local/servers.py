@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -26,6 +27,8 @@ from s3 import S3Account
 HERE = Path(__file__).parent
 READY_WITHIN = 90.0
 LOOK_EVERY = 0.1
+SERVER_PORTS = range(20_000, 32_768)
+_given: set[int] = set()
 
 
 class ServerError(Exception):
@@ -243,9 +246,24 @@ def with_this_process() -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port of this machine that nobody listens on, another at each call.
+
+    It is below those the system itself gives to connections that go out (from 32,768 on Linux, 49,152 elsewhere): one
+    of them could take it before the server is up, or while it is down.
+    """
+    while (port := random.choice(SERVER_PORTS)) in _given or not is_free(port):  # noqa: S311  # nothing is secret
+        pass
+    _given.add(port)
+    return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on the port of this machine."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 def cluster_id() -> str:

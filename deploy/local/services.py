@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import sys
 import time
 import urllib.error
@@ -10,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from servers import Broker, ObjectStore, Server, free_port, write_private
+from servers import Broker, ObjectStore, Server, free_port, is_free, write_private
 
 BUCKET = "tapehouse"
 RATE = 60
@@ -171,8 +170,4 @@ def new_environment(root: Path) -> dict[str, str]:
 
 def preferred(port: int) -> int:
     """Return the port where nobody listens on it, else one that is free."""
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return port
-    except OSError:
-        return free_port()
+    return port if is_free(port) else free_port()

@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+import servers
 import services
 
 
@@ -36,6 +37,13 @@ def test_a_port_that_is_taken_is_given_to_nobody():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
         assert services.preferred(taken) != taken
+
+
+def test_a_server_takes_no_port_that_a_connection_going_out_could_take():
+    given = [servers.free_port() for _ in range(50)]
+    assert len(set(given)) == 50
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert max(given) < 32_768 <= listener.getsockname()[1]
 
 
 def test_a_cluster_that_asks_for_free_ports_takes_none_of_the_usual_ones(tmp_path, monkeypatch):
