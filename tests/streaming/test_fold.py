@@ -10,7 +10,7 @@ from hypothesis import example, given, settings, strategies as st
 from tapehouse.market.events import Trade
 from tapehouse.ports import Batch
 from tapehouse.streaming import fold as folding
-from tapehouse.streaming.columns import TRADE_COLUMNS
+from tapehouse.streaming.columns import TRADE_COLUMNS, read_stream
 from tapehouse.streaming.fold import JUMP_ALLOWANCE, Fold, Folded, residues
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.rows import trade_columns
@@ -29,6 +29,11 @@ def trade_fields(trade_id: int, **changed) -> dict:
 
 def frame(fields: dict) -> bytes:
     return json.dumps({"stream": "btcusdt@trade", "data": fields}).encode()
+
+
+def usual(fields: dict) -> bytes:
+    """The frame as the exchange writes it, to the letter."""
+    return json.dumps({"stream": "btcusdt@trade", "data": fields | {"M": True}}, separators=(",", ":")).encode()
 
 
 def batch(frames: list[bytes], **about) -> Batch:
@@ -101,7 +106,15 @@ def messages(draw):
         trade_id, p=f"{draw(st.integers(1, 99))}.5", q=draw(st.sampled_from(["0.1", "3", "0.00000001"]))
     )
     changed = draw(st.sampled_from([None, None, None, *ABSURD]))
-    return frame(fields | ({changed: draw(st.sampled_from(ABSURD[changed]))} if changed else {}))
+    written = draw(st.sampled_from([usual, usual, usual, frame]))
+    return written(fields | ({changed: draw(st.sampled_from(ABSURD[changed]))} if changed else {}))
+
+
+KLINE = {"e": "kline", "s": "BTCUSDT", "k": {
+    "t": START, "i": "1m", "f": 0, "L": 9, "o": "1", "c": "1", "h": "1", "l": "1", "v": "2", "n": 10, "x": True,
+    "q": "2", "V": "1", "Q": "1"}}  # fmt: skip
+beside = st.sampled_from([usual(KLINE), b"\xff", b'{"result":null,"id":1}', usual({"e": "depthUpdate"})])
+"""Frames that are no trades."""
 
 
 def wrapping_time() -> int:
@@ -111,14 +124,32 @@ def wrapping_time() -> int:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.lists(messages(), max_size=25), min_size=1, max_size=4))
+@given(st.lists(st.lists(messages() | beside, max_size=25), min_size=1, max_size=4))
 @example([[frame(trade_fields(1, T=wrapping_time(), E=wrapping_time()))]])
 @example([[frame(trade_fields(n, p=f"1000000000{n}", q="100000.0")) for n in (0, 1)]])
 @example([[frame(trade_fields(0))], [frame(trade_fields(JUMP_ALLOWANCE + n)) for n in (3, 2, 1, 0, -1)]])
 @example([[frame(trade_fields(1)), frame(trade_fields(3, T=START - 50_000)), frame(trade_fields(JUMP_ALLOWANCE + 9))]])
+@example([[usual(trade_fields(n, s=["BTCUSDT", "DOGEUSDT"][n % 2])) for n in range(9)]])
+@example([[usual(trade_fields(1)), frame(trade_fields(1, p="2"))], [frame(trade_fields(2)), usual(trade_fields(2))]])
 def test_one_by_one_and_as_columns_the_same_is_accepted_refused_and_folded(batches):
     sent = [batch(frames) for frames in batches]
     assert take_by("columns", sent) == take_by("one by one", sent)
+
+
+def test_trades_in_the_usual_form_are_read_as_text_and_none_when_one_of_them_is_written_otherwise():
+    frames = [usual(trade_fields(n)) for n in range(9)]
+    for others, read_as_text in [
+        ([], 9),
+        ([usual(KLINE), b"\xff"], 9),
+        ([frame(trade_fields(9))], 0),
+        ([usual(trade_fields(9, p="0"))], 0),
+    ]:
+        columns, messages = read_stream([batch(frames), batch(others)])
+        assert columns.height == read_as_text
+        assert columns.schema == pl.Schema(TRADE_COLUMNS)
+        assert columns.height + len(messages.trades) + len(messages.klines) + len(messages.rejected) == 9 + len(others)
+    columns, messages = read_stream([batch(frames), batch(frames[:1], binary=(0,))])
+    assert (columns.height, len(messages.trades), len(messages.rejected)) == (0, 9, 1)
 
 
 @given(st.permutations([frame(trade_fields(n)) for n in range(12)]), st.data())

@@ -7,8 +7,10 @@ import polars as pl
 from tapehouse.catalog import PRICE
 from tapehouse.market.events import Rejected
 from tapehouse.market.windows import DAY, MINUTE
+from tapehouse.ports import Batch
 from tapehouse.producers.binance.bounds import can_be_true
-from tapehouse.producers.binance.decode import Messages, reject
+from tapehouse.producers.binance.decode import Messages, concatenate, decode_stream, reject
+from tapehouse.producers.binance.plain import read_plain
 from tapehouse.producers.binance.wire import EARLIEST, LATEST, MICROSECONDS_FROM
 
 TRADE_COLUMNS = {
@@ -32,16 +34,52 @@ def stream_columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
 
     Raises OverflowError when a number does not fit 64 bits (the slow path then says which).
     """
-    frame = _read(messages).with_columns(
+    frame = _exactly(_read(messages))
+    good = frame.select(_can_be_true()).to_series()
+    rejected = [] if good.all() else list(_refusals(messages, good))
+    return _trades(frame.filter(good) if rejected else frame), rejected
+
+
+def read_stream(batches: Sequence[Batch]) -> tuple[pl.DataFrame, Messages]:
+    """Return the trades in the exchange's very form as columns, and what else the frames of the stream tell.
+
+    All of it comes as messages where a trade is written otherwise or cannot be true, or a message is binary: the order
+    in which trades came decides about them, so that all of a read go one way.
+    """
+    if not any(batch.binary for batch in batches):
+        frames = [frame for batch in batches for frame in batch.frames]
+        received_at = [time for batch in batches for time in batch.received_at]
+        plain = plain_columns(pl.Series(frames, dtype=pl.Binary), pl.Series(received_at, dtype=pl.Int64))
+        if plain is not None:
+            columns, is_plain = plain
+            rest = (~is_plain).arg_true().to_list()
+            messages = decode_stream(Batch([frames[place] for place in rest], [received_at[place] for place in rest]))
+            if not (columns.height and messages.trades):
+                return columns, messages
+    return pl.DataFrame(schema=TRADE_COLUMNS), concatenate([decode_stream(batch) for batch in batches])
+
+
+def plain_columns(payload: pl.Series, received_at: pl.Series) -> tuple[pl.DataFrame, pl.Series] | None:
+    """Return the trades of the frames in the exchange's very form, and which frames those are (`read_plain`).
+
+    None where one of them cannot be true: the other way says which and why.
+    """
+    told = read_plain(payload, received_at)
+    is_plain = told["symbol"].is_not_null()
+    frame = _exactly(told if is_plain.all() else told.filter(is_plain))
+    return (_trades(frame), is_plain) if frame.select(_can_be_true().all()).item() else None
+
+
+def _exactly(told: pl.DataFrame) -> pl.DataFrame:
+    return told.with_columns(
         price=_exact("price_text"),
         quantity=_exact("quantity_text"),
         traded_at=_microseconds("traded_at"),
         event_at=_microseconds("event_at"),
     )
-    good = frame.select(_can_be_true()).to_series()
-    rejected = [] if good.all() else list(_refusals(messages, good))
-    if rejected:
-        frame = frame.filter(good)
+
+
+def _trades(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(
         "symbol",
         "first_trade_id",
@@ -54,7 +92,7 @@ def stream_columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
         "received_at",
         pl.lit("stream").alias("source"),
         "payload",
-    ), rejected
+    )
 
 
 def _read(messages: Messages) -> pl.DataFrame:

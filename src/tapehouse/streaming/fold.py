@@ -18,7 +18,7 @@ from tapehouse.market.windows import SECOND, opened_at
 from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import Messages, concatenate, decode_rest, decode_stream, reject
 from tapehouse.producers.binance.wire import KLINES_TOPIC, TRADES_TOPIC, rest_kline
-from tapehouse.streaming.columns import minute_of, stream_columns
+from tapehouse.streaming.columns import minute_of, read_stream, stream_columns
 from tapehouse.streaming.context import Context
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.view import to_trades
@@ -85,7 +85,7 @@ class Fold:
             match shape:
                 case "stream":
                     for together in _gathered(alike):
-                        self._take_messages(concatenate([decode_stream(batch) for batch in together]), folded)
+                        self._take_stream(together, folded)
                 case "klines":
                     for batch in alike:
                         self._take_rest_klines(batch, folded)
@@ -115,6 +115,14 @@ class Fold:
         folded.frames.append(fresh)
 
     # Stream messages
+
+    def _take_stream(self, batches: Sequence[Batch], folded: Folded) -> None:
+        if sum(len(batch.frames) for batch in batches) <= FEW:
+            self._take_messages(concatenate([decode_stream(batch) for batch in batches]), folded)
+            return
+        columns, messages = read_stream(batches)
+        self.take_columns(columns, folded)
+        self._take_messages(messages, folded)
 
     def _take_messages(self, messages: Messages, folded: Folded) -> None:
         folded.rejected += messages.rejected

@@ -10,7 +10,7 @@ from tapehouse.catalog import TRADES_TOPIC
 from tapehouse.market.events import Rejected
 from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import Messages, decode_stream
-from tapehouse.streaming.columns import stream_columns
+from tapehouse.streaming.columns import plain_columns, stream_columns
 from tapehouse.tape.codec import LATEST, Record, headers_of, to_batches
 
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
@@ -32,17 +32,25 @@ def records_of(source: DataFrame) -> DataFrame:
 
 def decode(records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the trades of the stream among records, as columns beside where they stood, and the other records."""
-    plain = records.select(_is_plain()).to_series()
-    taken, rest = records.filter(plain), records.filter(~plain)
+    framed = records.select(_is_framed()).to_series()
+    taken, rest = records.filter(framed), records.filter(~framed)
+    plain = plain_columns(taken["payload"], taken.select(_received_at()).to_series())
+    if plain is None:
+        trades, others = _decode_all(taken)
+        return trades, pl.concat([others, rest])
+    columns, is_plain = plain
+    trades = taken.filter(is_plain).drop("headers", "payload").hstack(columns)
+    more, others = _decode_all(taken.filter(~is_plain))
+    return pl.concat([trades, more]), pl.concat([others, rest])
+
+
+def _decode_all(taken: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     frames = taken["payload"].to_list()
     messages = decode_stream(Batch(frames, taken.select(_received_at()).to_series().to_list()))
     columns, refused = _columns(messages)
-    if columns.height == taken.height:
-        return taken.drop("headers", "payload").hstack(columns), rest
     accepted = {id(payload) for payload in messages.payloads} - {id(each.payload) for each in refused}
     is_trade = pl.Series([id(frame) in accepted for frame in frames], dtype=pl.Boolean)
-    trades = taken.filter(is_trade).drop("headers", "payload").hstack(columns)
-    return trades, pl.concat([taken.filter(~is_trade), rest])
+    return taken.filter(is_trade).drop("headers", "payload").hstack(columns), taken.filter(~is_trade)
 
 
 def batches_of(collected: pa.Table) -> list[Batch]:
@@ -68,7 +76,7 @@ def _columns(messages: Messages) -> tuple[pl.DataFrame, list[Rejected]]:
         return columns, [Rejected("", "", payload, 0) for payload in messages.payloads]
 
 
-def _is_plain() -> pl.Expr:
+def _is_framed() -> pl.Expr:
     """Tell which records are frames of the stream about trades with no more than a time said of them."""
     first, second = (pl.col("headers").list.get(place, null_on_oob=True) for place in (0, 1))
     return pl.all_horizontal(
@@ -83,8 +91,10 @@ def _is_plain() -> pl.Expr:
 
 
 def _received_at() -> pl.Expr:
-    told = pl.col("headers").list.get(1, null_on_oob=True).struct.field("value").cast(pl.String, strict=False)
-    return pl.when(told.str.contains(r"^[0-9]{1,16}$")).then(told).cast(pl.Int64, strict=False)
+    told = pl.col("headers").list.get(1, null_on_oob=True).struct.field("value")
+    is_number = told.bin.encode("hex").str.contains(r"^(?:3[0-9]){1,16}$")
+    number = pl.when(is_number).then(told).otherwise(pl.lit(b""))  # one that is no UTF-8 would make the cast fail
+    return number.cast(pl.String).cast(pl.Int64, strict=False)
 
 
 def _records(collected: pa.Table) -> Iterator[Record]:
