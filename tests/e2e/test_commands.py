@@ -37,7 +37,8 @@ class Command:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "160"} | environment
+        base = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "160", "PYTHONFAULTHANDLER": "1"}
+        self.environment = base | environment
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -10,24 +10,31 @@ export class Coverage {
   constructor(bar, first, last) {
     this.places = { bar, first, last };
     this.symbol = null;
+    this.shown = null;
     this.askedAt = -LATEST;
   }
 
-  /** Keep the bar true: asked again when the number of missing ids has changed, and now and then. */
+  /**
+   * Keep the bar true: asked again while it does not show as many missing ids as there are, and now and then. What the
+   * answer is made from is committed a moment later than `missing` is told, so one answer may still be the old one.
+   */
   async refresh(symbol, missing) {
     const waited = performance.now() - this.askedAt;
-    const changed = missing !== this.missing && waited > SOONEST;
-    if (symbol === this.symbol && !changed && waited < LATEST) return;
-    Object.assign(this, { symbol, missing, askedAt: performance.now() });
+    const differs = missing !== this.shown && waited > SOONEST;
+    if (symbol === this.symbol && !differs && waited < LATEST) return;
+    const askedAt = performance.now();
+    Object.assign(this, { symbol, askedAt });
     try {
       const answer = await fetch(`/coverage/${encodeURIComponent(symbol)}`);
-      if (answer.ok && symbol === this.symbol) this.#show(await answer.json());
+      const told = answer.ok && (await answer.json());
+      if (told && askedAt === this.askedAt) this.#show(told);
     } catch {
       this.askedAt = performance.now() - LATEST + SOONEST; // the banner tells of the lost server; ask again soon
     }
   }
 
   #show({ ranges, first_trade_id: first, last_trade_id: last, missing_trades: missing }) {
+    this.shown = missing;
     const known = first !== null;
     const drawing = document.createElementNS(SVG, "svg");
     drawing.setAttribute("viewBox", "0 0 1000 8");

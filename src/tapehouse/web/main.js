@@ -165,7 +165,7 @@ function showPrice(entry) {
 function takeHealth(message) {
   health = message;
   healthAt = performance.now();
-  coverage.refresh(chosen.symbol, health.symbols[chosen.symbol]?.missing_trades);
+  coverage.refresh(chosen.symbol, health.symbols[chosen.symbol]?.missing_trades ?? 0);
   showState();
 }
 
