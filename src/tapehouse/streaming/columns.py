@@ -49,25 +49,25 @@ def read_stream(batches: Sequence[Batch]) -> tuple[pl.DataFrame, Messages]:
     if not any(batch.binary for batch in batches):
         frames = [frame for batch in batches for frame in batch.frames]
         received_at = [time for batch in batches for time in batch.received_at]
-        plain = plain_columns(pl.Series(frames, dtype=pl.Binary), pl.Series(received_at, dtype=pl.Int64))
-        if plain is not None:
-            columns, is_plain = plain
-            rest = (~is_plain).arg_true().to_list()
-            messages = decode_stream(Batch([frames[place] for place in rest], [received_at[place] for place in rest]))
-            if not (columns.height and messages.trades):
-                return columns, messages
+        columns, is_plain = plain_columns(pl.Series(frames, dtype=pl.Binary), pl.Series(received_at, dtype=pl.Int64))
+        rest = (~is_plain).arg_true().to_list()
+        messages = decode_stream(Batch([frames[place] for place in rest], [received_at[place] for place in rest]))
+        if not (columns.height and messages.trades):
+            return columns, messages
     return pl.DataFrame(schema=TRADE_COLUMNS), concatenate([decode_stream(batch) for batch in batches])
 
 
-def plain_columns(payload: pl.Series, received_at: pl.Series) -> tuple[pl.DataFrame, pl.Series] | None:
+def plain_columns(payload: pl.Series, received_at: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
     """Return the trades of the frames in the exchange's very form, and which frames those are (`read_plain`).
 
-    None where one of them cannot be true: the other way says which and why.
+    No trade at all where one of them cannot be true: the other way says which and why.
     """
     told = read_plain(payload, received_at)
     is_plain = told["symbol"].is_not_null()
     frame = _exactly(told if is_plain.all() else told.filter(is_plain))
-    return (_trades(frame), is_plain) if frame.select(_can_be_true().all()).item() else None
+    if frame.select(_can_be_true().all()).item():
+        return _trades(frame), is_plain
+    return pl.DataFrame(schema=TRADE_COLUMNS), pl.repeat(value=False, n=len(payload), eager=True)
 
 
 def _exactly(told: pl.DataFrame) -> pl.DataFrame:

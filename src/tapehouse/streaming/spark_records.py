@@ -34,19 +34,16 @@ def decode(records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the trades of the stream among records, as columns beside where they stood, and the other records."""
     framed = records.select(_is_framed()).to_series()
     taken, rest = records.filter(framed), records.filter(~framed)
-    plain = plain_columns(taken["payload"], taken.select(_received_at()).to_series())
-    if plain is None:
-        trades, others = _decode_all(taken)
-        return trades, pl.concat([others, rest])
-    columns, is_plain = plain
+    received_at = taken.select(_received_at()).to_series()
+    columns, is_plain = plain_columns(taken["payload"], received_at)
     trades = taken.filter(is_plain).drop("headers", "payload").hstack(columns)
-    more, others = _decode_all(taken.filter(~is_plain))
+    more, others = _decode_by_json(taken.filter(~is_plain), received_at.filter(~is_plain))
     return pl.concat([trades, more]), pl.concat([others, rest])
 
 
-def _decode_all(taken: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _decode_by_json(taken: pl.DataFrame, received_at: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
     frames = taken["payload"].to_list()
-    messages = decode_stream(Batch(frames, taken.select(_received_at()).to_series().to_list()))
+    messages = decode_stream(Batch(frames, received_at.to_list()))
     columns, refused = _columns(messages)
     accepted = {id(payload) for payload in messages.payloads} - {id(each.payload) for each in refused}
     is_trade = pl.Series([id(frame) in accepted for frame in frames], dtype=pl.Boolean)
