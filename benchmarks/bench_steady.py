@@ -15,12 +15,13 @@ SAMPLE_EVERY = 1.0
 
 @dataclass(frozen=True)
 class Observed:
-    """A run: CPU seconds, wall seconds, trades, and the memory (megabytes) once a second."""
+    """A run: CPU seconds, wall seconds, trades, the memory (megabytes) once a second, mapped files among it."""
 
     cpu: float
     seconds: float
     trades: float
     memory: list[float]
+    mapped: float
 
 
 def observe(seconds: float, rate: float, symbols: int) -> Observed:
@@ -35,8 +36,9 @@ def observe(seconds: float, rate: float, symbols: int) -> Observed:
                 memory.append(platform.resident_megabytes())
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
             trades = platform.accepted() - held
+            mapped = platform.mapped_megabytes()
         truth.check_trades(DeltaLake(str(folder / "delta")))
-    return Observed(used, took, trades, memory)
+    return Observed(used, took, trades, memory, mapped)
 
 
 def run_memory(seconds: float) -> list[Figure]:
@@ -68,4 +70,5 @@ def run_rest(seconds: float) -> list[Figure]:
     return [
         at_most("at rest: part of a core", seen.cpu / seen.seconds * 100, "%", 3),
         at_most("at rest: memory", max(seen.memory), "MB", 200),
+        Figure("of which mapped files: the code of libraries", seen.mapped, "MB"),
     ]

@@ -48,6 +48,14 @@ def resident_megabytes(process: int) -> float:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE / MEGABYTE
 
 
+def mapped_megabytes(process: int) -> float:
+    """Return how much of that is files mapped into memory: libraries' code, which the system can drop and read again.
+
+    How much of a library counts as occupied is the kernel's choice: it maps what lies around the pages touched.
+    """
+    return int(Path(f"/proc/{process}/statm").read_text().split()[2]) * _PAGE / MEGABYTE
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measuring import cpu_seconds, resident_megabytes
+from benchmarks.measuring import cpu_seconds, mapped_megabytes, resident_megabytes
 
 TAPEHOUSE = (sys.executable, "-m", "tapehouse.cli")
 PATIENCE = 120.0
@@ -50,6 +50,10 @@ class Platform:
     def resident_megabytes(self) -> float:
         """Return the memory occupied now."""
         return resident_megabytes(self.process.pid)
+
+    def mapped_megabytes(self) -> float:
+        """Return how much of that is the code of libraries and other mapped files."""
+        return mapped_megabytes(self.process.pid)
 
     def count(self, metric: str) -> float:
         """Return a metric, summed over its labels."""

@@ -207,7 +207,7 @@ def rebuild(symbol: str, start: datetime, end: datetime, check: bool) -> None:
 
 @main.group()
 def signals() -> None:
-    """Try on history what is a signal."""
+    """Hold signals against history: try them on it, and store anew what it gives."""
 
 
 @signals.command("backtest")
@@ -240,6 +240,21 @@ def backtest_signals(recordings: tuple[Path, ...], context: tuple[Path, ...], ch
     from tapehouse.profiles.backtest import read_question, run_backtest
 
     run_backtest(_begin(), read_question(**asked), recordings, context, check=check)
+
+
+@signals.command("rebuild")
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@click.option("--from", "start", type=Moment(), help="First moment, UTC; without it, all there is.")
+@click.option("--to", "end", type=Moment(), help="Moment to stop before, UTC.")
+def rebuild_signals(symbols: tuple[str, ...], start: datetime | None, end: datetime | None) -> None:
+    """Find the stored signals anew, as after a change of what is a signal.
+
+    What differs becomes a new revision, and a signal that is none any more is retracted. The signals of an interval
+    that is not watched any more stay as they are.
+    """
+    from tapehouse.profiles.backtest import run_rebuild_signals
+
+    run_rebuild_signals(_begin(), symbols, start, end)
 
 
 @main.command()

@@ -136,10 +136,11 @@ def print_shortcomings(sentences: Iterable[str]) -> None:
         Console().print(sentence, highlight=False)
 
 
-def print_differing_signals(symbol: str, found: Sequence[Signal]) -> None:
-    """Print which stored signals are not what the candles give."""
+def print_differing_signals(of: str, found: Sequence[Signal], *, stored: bool = False) -> None:
+    """Print which stored signals are not what the candles give, or, where that was `stored`, are so now."""
     console = Console()
-    console.print(f"{symbol}: {len(found)} stored signals differ" if found else f"{symbol}: signals are as stored")
+    what = f"{len(found)} signals stored anew" if stored else f"{len(found)} stored signals differ"
+    console.print(f"{of}: {what if found else 'signals are as stored'}")
     for signal in found[:MOST_LINES]:
         console.print(f"  {signal.interval} {_time(signal.opened_at)} {signal.kind}: {signal.state}, {signal.score:g}")
     if len(found) > MOST_LINES:

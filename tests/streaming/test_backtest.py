@@ -27,6 +27,7 @@ from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.kline_files import read_klines, rolled_up
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import gold_signals, signals_of
+from tapehouse.streaming.signal_reads import newest_signals
 from tapehouse.streaming.view import LiveView
 
 START = 1_723_161_600_000_000
@@ -168,6 +169,48 @@ def test_an_extreme_that_is_not_what_the_index_gives_is_told(traded):
     result = run("BTCUSDT", "--check", "--kind", "sentiment_extreme")
     assert result.exit_code == 5
     assert "*: 1 stored signals differ" in result.output
+
+
+def rebuild(*arguments: str):
+    return CliRunner().invoke(main, ["signals", "rebuild", *arguments])
+
+
+def test_after_a_change_of_what_is_a_signal_the_stored_ones_can_be_found_anew(traded, monkeypatch):
+    def standing() -> list[tuple[str, str, int]]:
+        newest = newest_signals(traded.scan(SIGNALS)).collect()
+        return sorted((s.kind, s.interval, s.opened_at) for s in signals_of(newest) if s.state != "retracted")
+
+    before, rows = standing(), traded.scan(SIGNALS).collect().height
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_OUTLIER_SCORE", "5")
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_SENTIMENT_EXTREME", "22")
+    assert run("BTCUSDT", "--check").exit_code == 5
+    done = rebuild("btcusdt")
+    assert done.exit_code == 0, done.output
+    assert "BTCUSDT 1m: " in done.output
+    assert "signals stored anew" in done.output
+    assert len(standing()) < len(before)
+    for interval in ("1m", "5m", "1h"):
+        assert run("BTCUSDT", "--check", "--interval", interval).exit_code == 0
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_OUTLIER_SCORE", "4")
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_SENTIMENT_EXTREME", "25")
+    assert rebuild("BTCUSDT").exit_code == 0
+    assert standing() == before
+    kept = traded.scan(SIGNALS).collect()
+    assert kept.select("kind", "symbol", "interval", "opened_at", "revision").is_duplicated().sum() == 0
+    assert kept.height > rows
+    again = rebuild("BTCUSDT")
+    assert again.exit_code == 0
+    assert "stored anew" not in again.output
+
+
+@pytest.mark.usefixtures("traded")
+def test_nothing_is_found_anew_where_nothing_is_watched_or_held(monkeypatch):
+    assert "no candles of NOPEUSDT" in rebuild("NOPEUSDT").stderr
+    assert "not after" in rebuild("BTCUSDT", "--from", "2024-08-10", "--to", "2024-08-09").stderr
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_INTERVALS", "off")
+    refused = rebuild("BTCUSDT")
+    assert refused.exit_code == 2
+    assert "TAPEHOUSE_SIGNAL_INTERVALS is off" in refused.stderr
 
 
 @pytest.mark.usefixtures("traded")

@@ -27,16 +27,22 @@ def frame_of(payload: bytes, first_byte: int = _TEXT_FRAME) -> bytes:
     return bytes((first_byte, 127)) + size.to_bytes(8, "big") + payload
 
 
-_HEADS = pl.Series([frame_of(b"x" * size)[:-size] if size else b"" for size in range(_LONGEST_TABLED)], dtype=pl.Binary)
+_HEADS = pl.Series([frame_of(b"x" * size)[:-size].decode("latin-1") if size else "" for size in range(_LONGEST_TABLED)])
+"""The bytes before a payload of each size, written as the characters of the same numbers."""
 
 
 def frames_of(texts: pl.Series) -> bytes:
-    """Return the frames of a column of short ASCII texts in one piece."""
+    """Return the frames of a column of short ASCII texts in one piece.
+
+    They are joined as text in which every character stands for the byte of its number (ISO 8859-1): joining
+    in Polars spares an object of Python for each message.
+    """
     if not len(texts):
         return b""
     column = pl.lit(texts)
-    framed = pl.lit(_HEADS).gather(column.str.len_bytes()) + column.cast(pl.Binary)
-    return b"".join(pl.select(framed).to_series().to_list())
+    framed = pl.concat_str(pl.lit(_HEADS).gather(column.str.len_bytes()), column)
+    joined: str = pl.select(framed.str.join("")).item()
+    return joined.encode("latin-1")
 
 
 def frames_of_all(texts: Iterable[str]) -> bytes:

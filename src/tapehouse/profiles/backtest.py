@@ -1,12 +1,13 @@
-"""The command that tries on history what is a signal."""
+"""The commands that hold signals against history: try them on it, and store anew what it gives."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
-from tapehouse.catalog import CANDLES
+from tapehouse.catalog import CANDLES, SIGNALS
 from tapehouse.errors import ConfigError, DiscrepancyError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.market import sentiments
@@ -17,8 +18,10 @@ from tapehouse.market.series import Series
 from tapehouse.market.signals import KINDS, WHOLE_MARKET, Detection, Kind, Signal
 from tapehouse.market.watch import Watch, reach
 from tapehouse.market.windows import DAY, INTERVALS, opened_at
+from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.profiles.history import REBUILD, nothing_held
 from tapehouse.profiles.signals import detection
-from tapehouse.profiles.storage import open_lake_to_read, reading
+from tapehouse.profiles.storage import open_lake, open_lake_to_read, reading, writing
 from tapehouse.reports import print_backtest, print_differing_signals, print_shortcomings
 from tapehouse.settings import Settings
 from tapehouse.streaming.backtest import (
@@ -33,7 +36,8 @@ from tapehouse.streaming.backtest import (
     shortcomings,
 )
 from tapehouse.streaming.kline_files import read_klines, rolled_up
-from tapehouse.streaming.rows import to_microseconds
+from tapehouse.streaming.rebuild import newest_known
+from tapehouse.streaming.rows import gold_signals, to_microseconds
 from tapehouse.streaming.signal_reads import SignalReads, Span
 from tapehouse.streaming.told_files import ToldByFiles, read_told
 
@@ -109,6 +113,39 @@ def _try_lake(settings: Settings, lake: DeltaLake, asked: Question, *, check: bo
     if check and index:
         differ += _differing(WHOLE_MARKET, differing_extremes(reads, told))
     return differ
+
+
+def run_rebuild_signals(
+    settings: Settings, symbols: Sequence[str], start: datetime | None, end: datetime | None
+) -> None:
+    """Find anew, under the settings, the signals of every watched interval and of the index; store what differs.
+
+    Raise ConfigError where nothing is watched or there are no candles.
+    """
+    told = detection(settings)
+    if not told.intervals:
+        raise ConfigError("TAPEHOUSE_SIGNAL_INTERVALS is off: there is nothing to find.")
+    with writing(settings):
+        lake = open_lake(settings)
+        reads, days = SignalReads(lake, told), lake.dates(CANDLES)
+        known_at = ArrivalClock(newest_known(lake, SIGNALS)).now()
+        held = set(lake.scan(CANDLES, dates=days).select(pl.col("symbol").unique()).collect()["symbol"])
+        for symbol in symbols:
+            if symbol.upper() not in held:
+                raise nothing_held(symbol.upper())
+        for interval in told.intervals:
+            asked = read_question(symbols, interval, (), Outcome.horizon, Outcome.times, start, end)
+            for span in _spans(asked, days):
+                coins = {span.symbol: coin_traded(span.symbol, settings.coingecko_pins()) or ""}
+                _store(lake, f"{span.symbol} {interval}", differing(reads, span, coins, known_at))
+        _store(lake, WHOLE_MARKET, differing_extremes(reads, told, known_at))
+
+
+def _store(lake: DeltaLake, of: str, found: Iterable[Signal]) -> None:
+    signals = list(found)
+    if signals:
+        lake.append(SIGNALS, gold_signals(signals), writer=REBUILD, batch=lake.last_batch(SIGNALS, REBUILD) + 1)
+    print_differing_signals(of, signals, stored=True)
 
 
 def _differing(symbol: str, found: Iterable[Signal]) -> int:

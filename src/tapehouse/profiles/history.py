@@ -132,7 +132,7 @@ async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None
         await source.close()
     result = verify(lake, symbol, start, end, told)
     if not result.windows:
-        raise _nothing_held(symbol)
+        raise nothing_held(symbol)
     print_verification(result)
     if result.differing:
         raise DiscrepancyError(f"{len(result.differing)} candles of {symbol} differ from the exchange's own.")
@@ -158,7 +158,7 @@ def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime,
             differing += len(day.differing)
             compared += day.candles + len(day.differing)
     if not compared:
-        raise _nothing_held(symbol.upper())
+        raise nothing_held(symbol.upper())
     if check and differing:
         raise DiscrepancyError(f"{differing} candles of {symbol.upper()} differ from what bronze gives.")
 
@@ -168,5 +168,6 @@ def _check_order(start: datetime, end: datetime) -> None:
         raise ConfigError(f"--to {end:%Y-%m-%dT%H:%MZ} is not after --from {start:%Y-%m-%dT%H:%MZ}.")
 
 
-def _nothing_held(symbol: str) -> ConfigError:
+def nothing_held(symbol: str) -> ConfigError:
+    """Return the error of a command that found no candles to work on."""
     return ConfigError(f"The lake holds no candles of {symbol} in this range; `tapehouse backfill` brings its trades.")

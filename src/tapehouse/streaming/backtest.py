@@ -174,20 +174,23 @@ def run_over_index(reads: SignalReads, span: Span, counted: Backtest, horizon: i
     counted.add_index(reads.index(), watch.series, span.start, span.end)
 
 
-def differing(reads: SignalReads, span: Span, coins: Mapping[str, str]) -> Iterator[Signal]:
-    """Give what would have to be stored for the signals of a span to be what its candles and tellings give."""
+def differing(reads: SignalReads, span: Span, coins: Mapping[str, str], known_at: int = 0) -> Iterator[Signal]:
+    """Give what would have to be stored for the signals of a span to be what its candles and tellings give.
+
+    `known_at` (microseconds) is when it becomes known.
+    """
     step = INTERVALS[span.interval]
     for start in range(span.start, span.end, BLOCK * step):
         block = Span(span.symbol, span.interval, start, min(start + BLOCK * step, span.end))
         for watch in reads.watches([block], coins).values():
             watch.touch(block.start, block.end)
-            yield from watch.derive(known_at=0)
+            yield from watch.derive(known_at)
 
 
-def differing_extremes(reads: SignalReads, detection: Detection) -> list[Signal]:
+def differing_extremes(reads: SignalReads, detection: Detection, known_at: int = 0) -> list[Signal]:
     """Return what would have to be stored for the extremes of the index to be what its values give."""
     values, said = reads.index(), {signal.opened_at: signal for signal in reads.said_of(WHOLE_MARKET)}
-    return sentiments.extremes(values, values.keys() | said.keys(), said, detection, known_at=0)
+    return sentiments.extremes(values, values.keys() | said.keys(), said, detection, known_at)
 
 
 def _runs(openings: Iterable[int], step: int) -> Iterator[int]:

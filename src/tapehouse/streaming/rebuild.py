@@ -52,9 +52,9 @@ def revisions(differing: Sequence[tuple[CandleRow | None, CandleRow | None]]) ->
     ]
 
 
-def newest_known(lake: Lake) -> int:
-    """Return the newest `known_at` of silver/candles (microseconds), 0 when there is none."""
-    newest = lake.scan(CANDLES).select(pl.col("known_at").to_physical().max()).collect().item()
+def newest_known(lake: Lake, table: str = CANDLES) -> int:
+    """Return the newest `known_at` of a table (microseconds), 0 when it has no row."""
+    newest = lake.scan(table).select(pl.col("known_at").to_physical().max()).collect().item()
     return 0 if newest is None else int(newest)
 
 
