@@ -9,6 +9,7 @@ import pytest
 import talib
 import zstandard
 from hypothesis import given, strategies as st
+from polars.testing import assert_frame_equal
 
 from tapehouse.market import indicators
 from tapehouse.market.windows import DAY, INTERVALS
@@ -62,6 +63,19 @@ def test_macd_equals_that_of_ta_lib_once_both_have_forgotten_where_they_began(au
     for column, told in zip(indicators.macd(12, 26, 9).values(), theirs, strict=True):
         found = august.select(column).to_series().to_numpy()
         assert np.allclose(found[600:], told[600:], rtol=EXACT, atol=1e-9)  # the histogram passes through zero
+
+
+@pytest.mark.recordings
+def test_macd_equals_the_averages_of_ta_lib_at_every_candle(august):
+    """TA-Lib's own MACD begins its fast average with the slow one; of its averages there is one for every candle."""
+    close = august["close"].to_numpy()
+    line = talib.EMA(close, 12) - talib.EMA(close, 26)
+    signal = after_nothing(talib.EMA(line[25:], 9), len(line))
+    found = august.select(**indicators.macd(12, 26, 9))
+    for name, told in {"macd": line, "macd_signal": signal, "macd_histogram": line - signal}.items():
+        ours = found[name].to_numpy()
+        assert np.array_equal(np.isnan(ours), np.isnan(told)), name
+        assert np.allclose(ours, told, rtol=EXACT, atol=1e-9, equal_nan=True), name
 
 
 @pytest.mark.recordings
@@ -148,7 +162,14 @@ def test_no_value_changes_when_later_candles_come(closes, length):
     known = whole.select(**everything())[:length]
     then = whole[:length].select(**everything())
     for name in known.columns:
-        assert np.allclose(known[name].to_numpy(), then[name].to_numpy(), rtol=1e-6, atol=1e-6, equal_nan=True), name
+        assert np.array_equal(known[name].to_numpy(), then[name].to_numpy(), equal_nan=True), name
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize("known", [30, 289, 1440, 8000])
+def test_no_value_of_real_candles_changes_by_a_bit_when_later_ones_come(august, known):
+    real = august.with_columns(market=pl.col("open"))
+    assert_frame_equal(real.select(**everything())[:known], real[:known].select(**everything()), check_exact=True)
 
 
 def test_a_price_that_never_moves_has_no_strength_and_no_drawdown():
