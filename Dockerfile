@@ -1,6 +1,6 @@
-# Tapehouse with everything the cluster profile needs: Python, a Java runtime, Spark and its jars. Runs any command:
+# Tapehouse with all that any of its commands needs: Python, a Java runtime, Spark and its jars, dbt and its project.
 #   docker build -t tapehouse . && docker run --rm tapehouse --help
-# --build-arg LOCK=NAME installs what requirements/NAME.lock pins instead.
+# --build-arg LOCKS=requirements/NAME.lock installs what that file pins instead.
 
 FROM maven:3.9.11-eclipse-temurin-21 AS jars
 WORKDIR /build
@@ -13,12 +13,14 @@ RUN sha256sum --check --strict --quiet /build/spark.sha256
 FROM python:3.12-slim-bookworm AS packages
 WORKDIR /build
 RUN python -m venv /opt/tapehouse
-ARG LOCK=cluster
 COPY requirements requirements
-RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r "requirements/$LOCK.lock"
+RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+ARG LOCKS="requirements/cluster.lock requirements/warehouse.lock"
+# hadolint ignore=SC2086  # they are several words
+RUN /opt/tapehouse/bin/uv pip sync --no-cache --python /opt/tapehouse/bin/python --require-hashes $LOCKS
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN /opt/tapehouse/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
+RUN /opt/tapehouse/bin/uv pip install --no-cache --python /opt/tapehouse/bin/python --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm
 # hadolint ignore=DL3008  # Debian keeps one version: the one with the security fixes
@@ -26,12 +28,14 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends openjdk-17-jre-headless procps \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --create-home --home-dir /var/lib/tapehouse tapehouse \
- && install --directory --owner tapehouse /var/lib/tapehouse/data
+ && install --directory --owner tapehouse /var/lib/tapehouse/data /var/lib/tapehouse/data/warehouse
 COPY --from=jars /jars /opt/spark-jars
 COPY --from=packages /opt/tapehouse /opt/tapehouse
+COPY dbt /opt/tapehouse-dbt
 ENV PATH=/opt/tapehouse/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    TAPEHOUSE_SPARK_JARS=/opt/spark-jars
+    TAPEHOUSE_SPARK_JARS=/opt/spark-jars \
+    TAPEHOUSE_DBT_PROJECT=/opt/tapehouse-dbt
 USER 10001
 WORKDIR /var/lib/tapehouse
 VOLUME /var/lib/tapehouse/data

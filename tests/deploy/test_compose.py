@@ -21,6 +21,7 @@ COMPOSE = [BIN / "docker-compose", "--file", ROOT / "docker-compose.yml"]
 KEYS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret-key"}
 VARIABLES = {variable_of(field) for field in Settings.model_fields}
 DATA = "/var/lib/tapehouse/data"
+WAREHOUSE = f"{DATA}/warehouse"
 OF_OTHERS = {"8083", "9090", "3000"}
 """Ports of Airflow, Prometheus and Grafana, which come later."""
 
@@ -90,7 +91,7 @@ def test_every_command_and_option_exists(ours):
     for name, service in ours.items():
         words = [word for word in commands(service) if not re.search(r"[$()]", word)]
         path = [word for word in words if word.isalpha()]
-        shown = CliRunner().invoke(main, [*path[: 2 if path[0] == "topics" else 1], "--help"])
+        shown = CliRunner().invoke(main, [*path[: 2 if path[0] in {"topics", "warehouse"} else 1], "--help"])
         assert shown.exit_code == 0, f"{name}: {shown.output}"
         assert [word for word in words if word.startswith("--") and word not in shown.output] == [], name
 
@@ -105,10 +106,26 @@ def test_sparks_page_listens_where_it_is_published(services):
     assert services["stream"]["environment"]["SPARK_LOCAL_IP"] == "0.0.0.0"
 
 
-def test_the_image_has_what_the_cluster_needs_unless_another_lock_is_named():
-    lock = re.search(r"(?m)^ARG LOCK=(\w+)$", DOCKERFILE)[1]
-    pinned = (ROOT / "requirements" / f"{lock}.lock").read_text()
-    assert {"pyspark", "confluent-kafka"} <= set(re.findall(r"(?m)^([\w-]+)==", pinned))
+def test_the_image_has_what_every_command_needs_unless_other_locks_are_named():
+    locks = re.search(r'(?m)^ARG LOCKS="(.+)"$', DOCKERFILE)[1].split()
+    pinned = {name for lock in locks for name in re.findall(r"(?m)^([\w-]+)==", (ROOT / lock).read_text())}
+    assert {"pyspark", "confluent-kafka", "dbt-duckdb", "duckdb-extension-delta"} <= pinned
+
+
+def test_the_image_copies_only_what_is_sent_to_its_build():
+    sent = set(re.findall(r"(?m)^!([^/\n]+)", (ROOT / ".dockerignore").read_text()))
+    copied = {word for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE) for word in line.split()}
+    assert {path.partition("/")[0] for path in copied} <= sent
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_the_warehouse_is_built_where_the_api_looks_for_it(services):
+    def places(name):
+        return {(volume["source"], volume["target"]) for volume in services[name]["volumes"]}
+
+    assert places("warehouse") <= places("api")
+    assert places("warehouse") == {("warehouse", WAREHOUSE)}
+    assert str(Path("/var/lib/tapehouse") / Settings(_env_file=None).warehouse.parent) == WAREHOUSE
 
 
 def test_the_settings_take_the_values_of_the_variables(ours, monkeypatch):
@@ -134,7 +151,7 @@ def test_every_service_has_limits_and_either_a_health_check_or_an_end(services):
     for name, service in services.items():
         assert service["mem_limit"], name
         assert service["cpus"], name
-        ends = service.get("restart") in (None, "on-failure")
+        ends = service.get("restart") in (None, "no", "on-failure")
         assert ends != ("healthcheck" in service), name
 
 
@@ -151,7 +168,7 @@ def test_nothing_starts_before_what_it_needs_is_ready(services):
 def test_what_is_kept_is_kept_in_named_volumes(services, ours):
     mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
     assert {mount["type"] for mount in mounts} == {"volume"}
-    assert {mount["target"] for service in ours.values() for mount in service.get("volumes", [])} == {DATA}
+    assert {mount["target"] for service in ours.values() for mount in service.get("volumes", [])} == {DATA, WAREHOUSE}
     assert all(service["environment"]["TAPEHOUSE_STATE"].startswith(DATA) for service in ours.values())
     assert f"VOLUME {DATA}" in DOCKERFILE
 
