@@ -258,6 +258,17 @@ async def test_addresses_that_went_stale_beside_a_fresh_one_are_named_in_a_note_
     assert status.notes == ("stale, without a good answer for too long: a, b, c and 1 more",)
 
 
+async def test_of_many_addresses_that_are_gone_the_first_few_are_named(time, world, start, tape):
+    world.answer = lambda request: (200, {}, b"{}") if request.url.host == "e" else (410, {}, b"")
+    source = start(*FEEDS)
+    await time.run(source, tape, HOUR, loops=1)
+    *named, counted = source.status().notes
+    assert [note.partition(":")[0] for note in named] == ["a", "b", "c"]
+    assert all("gone" in note for note in named)
+    assert counted == "and 1 more that ended"
+    assert source.status().connected
+
+
 async def test_a_source_that_is_fresh_or_waits_for_its_first_answer_has_nothing_stale(time, start, tape):
     source = start(*FEEDS)
     assert (source.status().stale, source.status().notes) == (0, ())

@@ -1,11 +1,12 @@
 """What a polled source says of itself: values for /health, taken at one moment."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 MOST_NAMED = 3
-"""Stale addresses that a note names; the others it counts."""
+"""Addresses of one kind that are named, stale or ended; the others are counted."""
 
 PollState = Literal["connecting", "open", "backing_off", "limited", "circuit_open", "ended"]
 """`connecting`: nothing came yet; `open`: the last question was answered; `backing_off`: it failed and is asked again
@@ -82,11 +83,7 @@ def source_status(
         requests_today=today,
         requests_a_day=a_day,
         last_error=worst.last_error if worst is not None else "",
-        notes=(
-            *notes,
-            *_naming(stale),
-            *(f"{poll.name}: {poll.last_error}" for poll in polls if poll.state == "ended"),
-        ),
+        notes=(*notes, *_naming(stale), *_ended([poll for poll in polls if poll.state == "ended"])),
         stale=len(stale),
     )
 
@@ -97,6 +94,13 @@ def _naming(stale: list[str]) -> tuple[str, ...]:
         return ()
     more = f" and {len(stale) - MOST_NAMED} more" if len(stale) > MOST_NAMED else ""
     return (f"stale, without a good answer for too long: {', '.join(stale[:MOST_NAMED])}{more}",)
+
+
+def _ended(polls: list[PollStatus]) -> Iterator[str]:
+    """Give a note for each of the first that ended, with why, and one that counts the others."""
+    yield from (f"{poll.name}: {poll.last_error}" for poll in polls[:MOST_NAMED])
+    if len(polls) > MOST_NAMED:
+        yield f"and {len(polls) - MOST_NAMED} more that ended"
 
 
 def _state(polls: list[PollStatus]) -> Literal["connecting", "connected", "stale", "limited", "circuit_open"]:
