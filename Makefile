@@ -60,7 +60,7 @@ cluster-down: ## end the cluster of cluster-up; its data stay in data/cluster
 	@$(BIN)/python deploy/local/cluster.py down
 
 test: $(DEV) chromium ## run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-quick: $(DEV) ## run the tests that take a moment
 	$(BIN)/python -m pytest -m "not slow and not browser and not peers" $(PYTEST_ARGS)

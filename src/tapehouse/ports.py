@@ -114,5 +114,5 @@ class Lake(Protocol):
     def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
         """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""
 
-    def dates(self, table: str) -> list[str]:
-        """Return the ISO days the table has rows of, oldest first."""
+    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:
+        """Return the ISO days the table has rows of, oldest first; with `symbol`, no fewer than have rows of it."""

@@ -105,6 +105,16 @@ def test_days_prune_and_no_days_are_no_rows(lake):
         assert lake.scan(TRADES, dates=dates).collect().height == 0
 
 
+def test_days_of_a_symbol_are_those_whose_files_may_hold_it(lake):
+    lake.append(TRADES, trades(1, 5), writer="engine", batch=0)
+    later = trades(6, 1, START + timedelta(days=5)).with_columns(symbol=pl.lit("ETHUSDT"))
+    lake.append(TRADES, later, writer="engine", batch=1)
+    assert lake.dates(TRADES) == ["2024-08-08", "2024-08-09", "2024-08-13"]
+    assert lake.dates(TRADES, symbol="BTCUSDT") == ["2024-08-08", "2024-08-09"]
+    assert lake.dates(TRADES, symbol="ETHUSDT") == ["2024-08-13"]
+    assert lake.dates(TRADES, symbol="XRPUSDT") == []
+
+
 def test_an_empty_table_has_the_columns_of_the_catalog(lake):
     for name, table in TABLES.items():
         assert lake.scan(name).collect_schema() == pl.Schema(dict(table.schema))

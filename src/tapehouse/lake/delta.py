@@ -154,10 +154,19 @@ class DeltaLake:
                 unquote(address) for address in delta.file_uris(file_pruning_predicate=pruning)
             ]  # quoted as in a URL
 
-    def dates(self, table: str) -> list[str]:
-        """Return the ISO days the table has rows of, oldest first, from its log alone."""
+    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:
+        """Return the ISO days the table has rows of, oldest first, from its log alone.
+
+        With `symbol` (of a table that has them) only those of files that may hold it, by the least and the greatest
+        symbol that the log names for each.
+        """
         with self._open(table).current() as delta:
-            return [] if delta is None else sorted({str(part["date"]) for part in delta.partitions()})
+            if delta is None:
+                return []
+            if symbol is None:
+                return sorted({str(part["date"]) for part in delta.partitions()})
+            files = delta.file_uris(file_pruning_predicate=[("symbol", "=", symbol)])
+            return sorted({file.rsplit("/date=", 1)[1].partition("/")[0] for file in files})
 
     def version(self, table: str) -> int:
         """Return the table's newest version, -1 of a table that a reader finds not to be there."""

@@ -42,7 +42,7 @@ class Snapshot:
             files = [file for file in files if _partition(file) in wanted]
         return self._lake.scan_files(table, files)
 
-    def dates(self, table: str) -> list[str]:
+    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:  # noqa: ARG002  # it may return more days
         """Return the ISO days the table had rows of, oldest first."""
         return sorted({_partition(file).removeprefix("date=") for file in self._files[table]})
 
