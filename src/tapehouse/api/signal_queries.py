@@ -55,7 +55,7 @@ class SignalQueries:
         return sorted(chosen, key=_order)[-query.limit :]
 
     def _days(self, query: SignalQuery) -> Iterator[list[str]]:
-        """Give the days that may hold what is asked for: the newest, then the two before, then four: few reads in all."""
+        """Give the days that may hold what is asked for: the newest, then two, then four, so that reads are few."""
         first = query.since.date().isoformat() if query.since is not None else ""
         days = [day for day in self._lake.dates(SIGNALS, symbol=query.symbol)[-MOST_DAYS_READ:] if day >= first]
         together = 1
