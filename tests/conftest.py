@@ -1,4 +1,4 @@
-"""For every test: where the recorded market data lies, and how examples are searched for."""
+"""For every test: where the recorded market data lies, how examples are searched for, servers and a browser."""
 
 import os
 import sys
@@ -21,6 +21,20 @@ settings.register_profile(
 )
 settings.load_profile("tapehouse")
 
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 20_000
+"""Milliseconds a page has for what a test waits for."""
+
 BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -28,15 +42,19 @@ BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 def recordings() -> Path:
     """The folder of recorded market data, read in place: TAPEHOUSE_RECORDINGS, else ../shared/data.
 
-    Where it is absent, the test is skipped by name; in CI (CI=true) its absence is a failure.
+    Where it is absent, the test is skipped by name.
     """
     folder = Path(os.environ.get("TAPEHOUSE_RECORDINGS", BESIDE_THE_CHECKOUT))
     if not (folder / "INDEX.md").is_file():
-        absent = f"no recorded market data in {folder}; TAPEHOUSE_RECORDINGS names another place"
-        if os.environ.get("CI") == "true":
-            pytest.fail(absent)
-        pytest.skip(absent)
+        _absent(f"no recorded market data in {folder}; TAPEHOUSE_RECORDINGS names another place")
     return folder
+
+
+def _absent(what: str) -> None:
+    """Skip a test that lacks something; in CI (CI=true) that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +77,38 @@ def bucket_options(object_store) -> dict[str, str]:
     """How that bucket is reached, as DeltaLake takes it."""
     told = {name.lower(): value for name, value in object_store.environment.items()}
     return {**told, "aws_virtual_hosted_style_request": "false"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """A Chromium for one module: while it lives a loop runs in this thread, and no other test may have one."""
+    if not CHROMIUM.exists():
+        _absent(f"no {CHROMIUM}: install chromium to look at the page")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[object]:
+    """A page; whatever it complains of (`.complaints`), or asks of anybody else, fails the test."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else complaints.append(asked.url))
+    page.complaints = complaints
+    yield page
+    context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

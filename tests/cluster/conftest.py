@@ -25,12 +25,9 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tapehouse.settings import Settings
-
-sys.path.append(str(Path(__file__).parents[2] / "deploy" / "local"))  # programs of the repository, not a package
-
-import parts
+import parts  # a program of the repository: tests/conftest.py puts its folder on the path
 import servers
+from tapehouse.settings import Settings
 
 HERE = Path(__file__).parent
 WITHIN = 60.0
@@ -227,13 +224,6 @@ def secure_broker(tmp_path_factory: pytest.TempPathFactory, kafka_jars: Path) ->
 def spark_jars(parts_folder: Path) -> Path:
     """The folder of jars that pyspark lacks."""
     return parts.fetch_spark_jars(parts_folder / "spark-jars")
-
-
-@pytest.fixture(scope="session")
-def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ObjectStore]:
-    """An object store that many tests share, each below a prefix of its own: `.endpoint`, `.bucket`, `.environment`."""
-    with servers.ObjectStore(tmp_path_factory.mktemp("object-store")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,26 +1,12 @@
 """The page of the running platform in a real browser: it moves with the market, and says so when the feed is cut."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tapehouse.exchange.faults import Refusal
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 CHART = """() => [...document.querySelectorAll("#chart canvas")].map((canvas) => canvas.toDataURL()).join()"""
 DRAWN = """() => {
   const canvas = document.querySelector("#chart canvas");
@@ -29,25 +15,6 @@ DRAWN = """() => {
   return new Set(new Uint32Array(pixels.buffer)).size >= 4;
 }"""
 """Whether the chart shows more than its ground."""
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page in a browser of its own; what it complains of, or asks of anybody else, fails the test."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"no {CHROMIUM}: install chromium to look at the page")
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else complaints.append(asked.url))
-        yield page
-        browser.close()
-    assert complaints == []
 
 
 def test_the_page_lives_with_the_market_and_says_when_the_feed_is_cut(exchange, platform, page: Page):
