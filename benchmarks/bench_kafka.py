@@ -116,6 +116,7 @@ def live_ages(seconds: float, rate: float) -> tuple[float, float]:
         _wait_for(url, rate)
         cluster = {"PROFILE": "cluster", "KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
         with stand.platform(home, exchange, **cluster) as platform, ThreadPoolExecutor(1) as beside:
+            stand.wait_until_known(platform, bench_ages.SYMBOL)
             told = beside.submit(_trades_told, exchange, seconds + 2)
             seen = bench_ages.follow(platform.url, seconds)
             return bench_ages.ages_between(told.result(), seen)

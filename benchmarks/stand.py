@@ -157,3 +157,12 @@ def folder() -> Iterator[Path]:
     """Give a folder for a lake, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="tapehouse-bench-") as name:
         yield Path(name)
+
+
+def wait_until_known(platform: Platform, symbol: str) -> None:
+    """Wait until a platform that learns its symbols from what comes knows this one."""
+    deadline = time.monotonic() + PATIENCE
+    while symbol not in json.loads(fetch(f"{platform.url}/health"))["symbols"]:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Nothing of {symbol} came within {PATIENCE:.0f} s")
+        time.sleep(0.1)
