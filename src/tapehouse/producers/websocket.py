@@ -25,9 +25,9 @@ READ_BUFFER = 256 * 1024
 """Bytes taken from the socket at once to begin with: fewer and larger reads under load."""
 GATHER = 0.010
 """Least seconds between two batches while many frames come; the first after a silence goes at once."""
-GATHER_QUIETLY = 0.080
+GATHER_QUIETLY = 0.060
 """The same while few come: waking up is then most of the work."""
-FEW = 400
+FEW = 200
 """Frames a second up to which they count as few."""
 LAST_BATCH_WITHIN = 0.5
 """Seconds the taker has for the last batch when we are told to stop."""

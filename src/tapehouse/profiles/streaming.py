@@ -26,7 +26,8 @@ from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.spark import SparkEngine
 from tapehouse.streaming.spark_progress import Progress
-from tapehouse.streaming.spark_session import start_query, start_session
+from tapehouse.streaming.spark_session import SUBSCRIBED, start_query, start_session
+from tapehouse.tape.topics import require_topics
 
 LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
@@ -84,6 +85,7 @@ class Stream:
     """The running query over a lake that was recovered."""
 
     def __init__(self, settings: Settings) -> None:
+        require_topics(settings, SUBSCRIBED)
         self._settings = settings
         self.lake: DeltaLake = open_lake(settings)
         self.maintenance = Maintenance(self.lake)

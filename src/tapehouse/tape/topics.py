@@ -1,7 +1,7 @@
 """The topics of the catalog on a broker: created where they are missing, configured as the catalog has it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 from tapehouse.catalog import TOPICS, Topic
 from tapehouse.errors import TapeError
 from tapehouse.settings import Settings
-from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, client_configuration, error_of
+from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, client_configuration, error_of
 
 ANSWER_WITHIN = 15.0
 """Seconds a broker has for an answer."""
@@ -47,6 +47,17 @@ def apply_topics(settings: Settings) -> Iterator[str]:
     except KafkaException as exception:
         broker.check()
         raise _refused(error_of(exception), settings) from exception
+
+
+def require_topics(settings: Settings, names: Collection[str]) -> None:
+    """Look whether these topics are there; raise ConfigError for one that is missing, TapeError without an answer."""
+    broker = BrokerState(settings.kafka_bootstrap)
+    try:
+        present = _first_listed(AdminClient(client_configuration(settings, broker)), broker)
+    except KafkaException as exception:
+        broker.check()
+        raise _refused(error_of(exception), settings) from exception
+    check_topics(present, names, settings)
 
 
 def configuration_of(topic: Topic) -> dict[str, str]:

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 from tapehouse.catalog import REJECTED, TRADES
 from tapehouse.lake.delta import DeltaLake
-from tapehouse.profiles.storage import storage_options
+from tapehouse.profiles.storage import open_lake_to_read
 from tapehouse.settings import load_settings
 from tapehouse.tape.codec import headers_of, key_of
 
@@ -64,8 +64,7 @@ def put(environment) -> Callable[[Sequence[tuple[int, bytes]]], None]:
 @pytest.fixture
 def lake(environment) -> DeltaLake:
     given = {name: value for name, value in environment.items() if name.startswith("AWS_")}
-    settings = load_settings(lake=environment["TAPEHOUSE_LAKE"], **given)
-    return DeltaLake(settings.lake, storage_options=storage_options(settings))
+    return open_lake_to_read(load_settings(lake=environment["TAPEHOUSE_LAKE"], **given))
 
 
 def count(lake: DeltaLake, table: str) -> int:
