@@ -18,6 +18,7 @@ from tapehouse.ports import Batch, Hole
 from tapehouse.producers.binance.routing import UNKNOWN_EVENT, binance_route
 from tapehouse.settings import Settings
 from tapehouse.tape import transactions
+from tapehouse.tape.codec import LATEST, headers_of, key_of
 from tapehouse.tape.reader import KafkaTapeReader
 from tapehouse.tape.writer import FencedError, KafkaTapeWriter
 
@@ -296,3 +297,13 @@ def test_a_follower_that_begins_now_gets_what_comes_from_now_on(run, tape_settin
     running.append(trade(2))
     found = follower.read(20)
     assert [json.loads(frame)["data"]["t"] for each in found for frame in each.frames] == [2]
+
+
+def test_a_follower_from_a_time_since_which_nothing_came_misses_nothing_of_what_comes(tape_settings):
+    producer = Producer({"bootstrap.servers": tape_settings.kafka_bootstrap})
+    for ident in range(1, 6):
+        follower = KafkaTapeReader(tape_settings, since=LATEST)
+        producer.produce(TRADES_TOPIC, trade(ident), key_of("BTCUSDT"), headers=headers_of("stream", 1))
+        assert producer.flush(20) == 0
+        found = follower.read(20)
+        assert [json.loads(frame)["data"]["t"] for each in found for frame in each.frames] == [ident]

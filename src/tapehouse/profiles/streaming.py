@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import uvloop
 from py4j.protocol import Py4JError
@@ -28,6 +28,7 @@ from tapehouse.streaming.spark import SparkEngine
 from tapehouse.streaming.spark_progress import Progress
 from tapehouse.streaming.spark_session import SUBSCRIBED, start_query, start_session
 from tapehouse.tape.topics import require_topics
+from tapehouse.tape.transactions import GaveUpError
 
 LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
@@ -47,20 +48,21 @@ def run_stream(settings: Settings) -> None:
 async def _stream(settings: Settings) -> None:
     stopped = when_told_to_stop()
     with writing(settings):
-        running = asyncio.create_task(_run(settings))
+        running = asyncio.create_task(_run(settings, lambda: not stopped.done()))
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             leave_within(LEAVE_WITHIN)
         running.cancel()
         try:
             await running
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GaveUpError):
             say("Stopped; the next start goes on from what is committed.")
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
+    await asyncio.to_thread(require_topics, settings, SUBSCRIBED, may_wait)
     stream = await asyncio.to_thread(Stream, settings)
     maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
     exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
@@ -85,7 +87,6 @@ class Stream:
     """The running query over a lake that was recovered."""
 
     def __init__(self, settings: Settings) -> None:
-        require_topics(settings, SUBSCRIBED)
         self._settings = settings
         self.lake: DeltaLake = open_lake(settings)
         self.maintenance = Maintenance(self.lake)

@@ -15,7 +15,7 @@ from tapehouse.ports import Batch
 from tapehouse.settings import Settings
 from tapehouse.tape.codec import Record, to_batches
 from tapehouse.tape.kafka import BrokerState, Configuration, check_topics, client_configuration, error_of
-from tapehouse.tape.transactions import GaveUpError
+from tapehouse.tape.transactions import TRY_FOR, GaveUpError
 
 READ_FRAMES = 20_000
 """Messages of one read at most."""
@@ -23,8 +23,6 @@ LOOK_EVERY = 0.1
 """Seconds a read waits before it looks whether the tape was closed."""
 ANSWER_WITHIN = 15.0
 """Seconds the brokers have for an answer when a reader begins."""
-TRY_FOR = 1.0
-"""Seconds of one attempt at that."""
 
 log = structlog.get_logger(__name__)
 
@@ -175,12 +173,16 @@ def _partitions(consumer: Consumer, settings: Settings, topics: Sequence[str]) -
 
 def _beginning(consumer: Consumer, partitions: list[TopicPartition], since: int | None) -> list[TopicPartition]:
     """Return the partitions, each with the offset to begin at: fixed now, so that nothing from now on is missed."""
+    ends = [_at(each, consumer.get_watermark_offsets(each, timeout=TRY_FOR)[1]) for each in partitions]
     if since is None:
-        ends = [consumer.get_watermark_offsets(each, timeout=TRY_FOR)[1] for each in partitions]
-        return [TopicPartition(each.topic, each.partition, end) for each, end in zip(partitions, ends, strict=True)]
-    at = max(since, 0) // 1000
-    asked = [TopicPartition(each.topic, each.partition, at) for each in partitions]
-    return consumer.offsets_for_times(asked, timeout=TRY_FOR)
+        return ends
+    found = consumer.offsets_for_times([_at(each, max(since, 0) // 1000) for each in partitions], timeout=TRY_FOR)
+    # Where no message is as young, the answer is "the end", which the client would look up only when it first fetches.
+    return [there if there.offset >= 0 else end for there, end in zip(found, ends, strict=True)]
+
+
+def _at(place: TopicPartition, offset: int) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition, offset)
 
 
 def _record(message: Message) -> Record:

@@ -1,7 +1,7 @@
 """The topics of the catalog on a broker: created where they are missing, configured as the catalog has it."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from tapehouse.catalog import TOPICS, Topic
 from tapehouse.errors import TapeError
 from tapehouse.settings import Settings
 from tapehouse.tape.kafka import LARGEST_RECORD, BrokerState, check_topics, client_configuration, error_of
+from tapehouse.tape.transactions import TRY_FOR, GaveUpError
 
 ANSWER_WITHIN = 15.0
 """Seconds a broker has for an answer."""
@@ -35,8 +36,9 @@ def apply_topics(settings: Settings) -> Iterator[str]:
     """
     broker = BrokerState(settings.kafka_bootstrap)
     admin = AdminClient(client_configuration(settings, broker))
+    deadline = time.monotonic() + ANSWER_WITHIN
     try:
-        present = _first_listed(admin, broker)
+        present = _first_listed(admin, broker, lambda: time.monotonic() < deadline)
         missing = [topic for name, topic in TOPICS.items() if name not in present]
         _create(admin, missing, settings)
         for name, topic in TOPICS.items():
@@ -49,14 +51,16 @@ def apply_topics(settings: Settings) -> Iterator[str]:
         raise _refused(error_of(exception), settings) from exception
 
 
-def require_topics(settings: Settings, names: Collection[str]) -> None:
-    """Look whether these topics are there; raise ConfigError for one that is missing, TapeError without an answer."""
+def require_topics(settings: Settings, names: Collection[str], may_wait: Callable[[], bool]) -> None:
+    """Wait for the brokers and look whether these topics are there; raise ConfigError for one that is missing.
+
+    Raise GaveUpError when `may_wait` says that we are to stop, TapeError where the brokers do not let us in.
+    """
     broker = BrokerState(settings.kafka_bootstrap)
     try:
-        present = _first_listed(AdminClient(client_configuration(settings, broker)), broker)
+        present = _first_listed(AdminClient(client_configuration(settings, broker)), broker, may_wait)
     except KafkaException as exception:
-        broker.check()
-        raise _refused(error_of(exception), settings) from exception
+        raise GaveUpError("the brokers do not tell which topics there are") from exception
     check_topics(present, names, settings)
 
 
@@ -71,17 +75,20 @@ def configuration_of(topic: Topic) -> dict[str, str]:
     }
 
 
-def _first_listed(admin: AdminClient, broker: BrokerState) -> dict[str, TopicMetadata]:
+def _first_listed(admin: AdminClient, broker: BrokerState, may_wait: Callable[[], bool]) -> dict[str, TopicMetadata]:
     """Return the topics that are there; raise TapeError as soon as the brokers are known not to let us in."""
-    deadline = time.monotonic() + ANSWER_WITHIN
     while True:
         try:
-            return dict(admin.list_topics(timeout=min(1.0, ANSWER_WITHIN)).topics)
-        except KafkaException:
+            present = dict(admin.list_topics(timeout=TRY_FOR).topics)
+        except KafkaException as exception:
             admin.poll(0)  # lets the client tell `broker` what it met
+            broker.lost(error_of(exception).str())
             broker.check()
-            if time.monotonic() > deadline:
+            if not may_wait():
                 raise
+        else:
+            broker.answered()
+            return present
 
 
 def _listed(admin: AdminClient) -> dict[str, TopicMetadata]:

@@ -25,13 +25,18 @@ def store(own_object_store):
 
 
 @pytest.fixture
-def environment(own_broker, store, spark_jars, tmp_path) -> dict[str, str]:
+def broker(own_broker):
+    return own_broker()
+
+
+@pytest.fixture
+def environment(broker, store, spark_jars, tmp_path) -> dict[str, str]:
     """A stream over a bucket and a broker that both are the test's own."""
     return {
         **store.environment,
         "TAPEHOUSE_PROFILE": "cluster",
         "TAPEHOUSE_SOURCES": "rss",  # no exchange is asked
-        "TAPEHOUSE_KAFKA_BOOTSTRAP": own_broker().bootstrap,
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": broker.bootstrap,
         "TAPEHOUSE_KAFKA_PARTITIONS": "2",
         "TAPEHOUSE_LAKE": f"s3://{store.bucket}/lake",
         "TAPEHOUSE_STATE": str(tmp_path / "state"),
@@ -71,8 +76,14 @@ def count(lake: DeltaLake, table: str) -> int:
     return lake.scan(table).select(pl.len()).collect().item()
 
 
-def test_missing_topics_end_it_with_the_command_that_makes_them(run):
+def test_it_waits_for_the_broker_and_ends_without_topics_with_the_command_that_makes_them(run, broker):
+    broker.kill()
     stream = run("stream", "--port", "0")
+    stream.until(lambda: "broker_away" in stream.said(), "it says that no broker answers", WITHIN)
+    assert stream.stop() == 0
+    stream = run("stream", "--port", "0")
+    stream.until(lambda: "broker_away" in stream.said(), "it says that no broker answers", WITHIN)
+    broker.start()
     assert stream.ends(WITHIN) != 0
     assert "tapehouse topics apply" in stream.said()
     assert "Traceback" not in stream.said()
