@@ -25,10 +25,15 @@ def story(key: str, title: str, *, at: int, tickers: tuple[str, ...] = (), **fie
 
 
 @pytest.fixture
-def traded(market):
+def minute() -> int:
+    """When the minute began in which the last trade was; another may have begun since."""
+    return opened_at(now(), "1m")
+
+
+@pytest.fixture
+def traded(market, minute):
     """A few minutes of trades, the last one open."""
-    start = opened_at(now(), "1m") - 5 * MINUTE
-    market.tell(*[market.trade("65000", "0.5", at=start + minute * MINUTE) for minute in range(6)])
+    market.tell(*[market.trade("65000", "0.5", at=minute - ago * MINUTE) for ago in range(5, -1, -1)])
     market.commit()
     return market
 
@@ -82,15 +87,18 @@ def test_words_of_a_story_are_text_and_only_the_web_is_linked(publish, address, 
     expect(page.locator("#news a, #news img, #news script")).to_have_count(0)
 
 
-def test_a_story_is_told_with_the_candle_of_its_time(publish, address, page: Page):
-    publish(
-        story("1", "Bitcoin climbs", at=now(), tickers=("BTC",)), story("2", "Of Ether", at=now(), tickers=("ETH",))
-    )
+def test_a_story_is_told_with_the_candle_of_its_time(minute, publish, address, page: Page):
+    at = minute + SECOND
+    publish(story("1", "Bitcoin climbs", at=at, tickers=("BTC",)), story("2", "Of Ether", at=at, tickers=("ETH",)))
     page.goto(address)
     expect(page.locator("#news li")).to_have_count(2)
+    expect(page.locator("#chart-note")).to_be_hidden()
     page.locator("#chart").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("#candle .headline")).to_have_text([re.compile("Bitcoin climbs$")])
+    headlines = page.locator("#candle .headline")
+    expect(headlines).to_have_text([re.compile("Bitcoin climbs$")])
+    publish(story("3", "It goes on", at=at + SECOND, tickers=("BTC",)))
+    expect(headlines).to_have_text([re.compile("Bitcoin climbs$"), re.compile("It goes on$")])
 
 
 def test_the_index_is_drawn_and_a_missing_day_stays_open(publish, address, page: Page):

@@ -74,6 +74,7 @@ def test_the_mark_on_a_candle_tells_its_signals_to_a_click_and_to_the_keyboard(p
     publish(signal(ago=1), signal("price_outlier", ago=1, evidence={"jump": -0.03, "kept": 0.1}))
     page.goto(address)
     expect(page.locator("#signals li")).to_have_count(2)
+    expect(page.locator("#chart-note")).to_be_hidden()
     page.locator("#chart").focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")

@@ -98,6 +98,7 @@ export class Chart {
   tell(stories) {
     this.markers.stories = stories;
     this.#mark();
+    if (this.shown !== null) this.#show(this.shown);
   }
 
   /** Mark the windows that have signals, by opening time. */
