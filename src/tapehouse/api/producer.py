@@ -1,39 +1,12 @@
-"""What a producer answers over HTTP: its health and its metrics."""
+"""What a producer says of itself when it is asked for its health."""
 
-from collections.abc import Callable
-
-from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-import tapehouse
-from tapehouse.api import health, problems
-from tapehouse.api.encoding import time_text, to_json
-from tapehouse.api.security import Guard
-from tapehouse.settings import Settings
+from tapehouse.api import health
+from tapehouse.api.encoding import time_text
 from tapehouse.tape.status import WriterStatus
 from tapehouse.telemetry import mask
 
 WAITS_AFTER = 2.0
 """Seconds without an answer of the brokers after which that is told as trouble."""
-
-
-def create_app(moment: Callable[[], health.Moment], tape: Callable[[], WriterStatus], settings: Settings) -> FastAPI:
-    """Build the app over what the source and the tape say of themselves."""
-    app = FastAPI(title="Tapehouse producer", version=tapehouse.__version__, docs_url=None, redoc_url=None)
-
-    @app.get("/health")
-    async def tell_health() -> Response:
-        """Tell how fresh the feed is, and whether the tape takes what comes; the status is 200 while it lives."""
-        return Response(to_json(report(moment(), tape())), media_type="application/json")
-
-    @app.get("/metrics")
-    async def tell_metrics() -> Response:
-        """Give every metric in Prometheus' text format."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    problems.register(app)
-    app.add_middleware(Guard, allowed_hosts=(settings.api_host, *settings.api_allowed_hosts))
-    return app
 
 
 def report(moment: health.Moment, tape: WriterStatus) -> dict[str, object]:

@@ -12,7 +12,8 @@ import uvloop
 
 from tapehouse.api.health import Moment
 from tapehouse.api.main import serve
-from tapehouse.api.producer import create_app
+from tapehouse.api.producer import report
+from tapehouse.api.status import create_app
 from tapehouse.catalog import CONTEXT_TOPICS
 from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.ports import Batch, Route, Routed
@@ -75,7 +76,7 @@ class Producing:
     async def run(self) -> None:
         """Receive, repair and serve until cancelled; then commit what was received."""
         sys.setswitchinterval(SWITCH_EVERY)
-        app = create_app(self._moment, self.tape.status, self._settings)
+        app = create_app("Tapehouse producer", lambda: report(self._moment(), self.tape.status()), self._settings)
         at = self._settings.api_host, self._settings.api_port
         writing = Stage("write", self.tape.write_forever)
         try:

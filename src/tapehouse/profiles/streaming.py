@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from tapehouse.api.main import serve
-from tapehouse.api.stream import create_app
+from tapehouse.api.status import create_app
 from tapehouse.errors import StreamError, TapehouseError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
@@ -66,7 +66,7 @@ async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
     stream = await asyncio.to_thread(Stream, settings)
     maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
     exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
-    app = create_app(stream.report, settings)
+    app = create_app("Tapehouse stream", stream.report, settings)
     try:
         async with asyncio.TaskGroup() as group:
             for work in (

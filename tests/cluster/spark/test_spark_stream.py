@@ -15,13 +15,11 @@ from random import Random
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 
 from tapehouse.catalog import CANDLES, DISCREPANCIES, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 from tapehouse.ports import Batch
-from tapehouse.tape.codec import headers_of, key_of
 
 WITHIN = 240.0
 pytestmark = pytest.mark.timeout(900)
@@ -134,17 +132,8 @@ def stream(environment, tmp_path) -> Iterator[Stream]:
 
 
 @pytest.fixture
-def put(environment) -> Callable[[list[tuple[int, bytes]]], None]:
-    """Put frames on crypto-prices, each under the key of its symbol."""
-    producer = Producer({"bootstrap.servers": environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]})
-
-    def send(frames: list[tuple[int, bytes]], topic: str = "crypto-prices") -> None:
-        for received_at, frame in frames:
-            symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
-            producer.produce(topic, frame, key_of(symbol), headers=headers_of("stream", received_at))
-        assert producer.flush(30) == 0
-
-    return send
+def put(environment, put_on) -> Callable[..., None]:
+    return put_on(environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
 
 
 def tables(lake: DeltaLake) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,17 +1,15 @@
 """`tapehouse stream` when what it stands on is missing or goes away: it says what, ends, and the next start goes on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 
 from tapehouse.catalog import REJECTED, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.profiles.storage import open_lake_to_read
 from tapehouse.settings import load_settings
-from tapehouse.tape.codec import headers_of, key_of
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -53,17 +51,8 @@ def run(run_in, environment) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def put(environment) -> Callable[[Sequence[tuple[int, bytes]]], None]:
-    """Put frames on crypto-prices, each under the key of its symbol."""
-    producer = Producer({"bootstrap.servers": environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]})
-
-    def send(frames: Sequence[tuple[int, bytes]]) -> None:
-        for received_at, frame in frames:
-            symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
-            producer.produce("crypto-prices", frame, key_of(symbol), headers=headers_of("stream", received_at))
-        assert producer.flush(30) == 0
-
-    return send
+def put(environment, put_on) -> Callable[..., None]:
+    return put_on(environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
 
 
 @pytest.fixture

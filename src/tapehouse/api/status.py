@@ -1,4 +1,4 @@
-"""What the stream process answers over HTTP: its health and its metrics."""
+"""What a process that serves nothing else answers over HTTP: its health and its metrics."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,13 +12,13 @@ from tapehouse.api.security import Guard
 from tapehouse.settings import Settings
 
 
-def create_app(report: Callable[[], Mapping[str, object]], settings: Settings) -> FastAPI:
-    """Build the app over what the engine says of itself."""
-    app = FastAPI(title="Tapehouse stream", version=tapehouse.__version__, docs_url=None, redoc_url=None)
+def create_app(title: str, report: Callable[[], Mapping[str, object]], settings: Settings) -> FastAPI:
+    """Build the app over what the process says of itself."""
+    app = FastAPI(title=title, version=tapehouse.__version__, docs_url=None, redoc_url=None)
 
     @app.get("/health")
     async def tell_health() -> Response:
-        """Tell how far the engine has come on the tape; the status is 200 while it lives."""
+        """Tell how it fares; the status is 200 while it lives."""
         return Response(to_json(report()), media_type="application/json")
 
     @app.get("/metrics")
