@@ -32,6 +32,8 @@ from tapehouse.settings import Settings
 HERE = Path(__file__).parent
 WITHIN = 60.0
 """Seconds a command has for what a test waits for."""
+KEPT = "PATH", "JDK_JAVA_OPTIONS"
+"""What commands take from the environment of the tests."""
 
 
 class Command:
@@ -43,7 +45,7 @@ class Command:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tapehouse.cli", *arguments],
                 cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+                env={**{name: os.environ[name] for name in KEPT}, "HOME": str(folder), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
