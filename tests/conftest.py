@@ -21,8 +21,8 @@ settings.register_profile(
 )
 settings.load_profile("tapehouse")
 
+# Brokers and Sparks of tests live for a minute or less: to optimise them further takes a third more of the machine.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-"""Brokers and Sparks of tests live for a minute or less: to optimise them further takes a third more of the machine."""
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [

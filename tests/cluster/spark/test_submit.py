@@ -12,7 +12,7 @@ import pytest
 
 import servers
 from tapehouse.catalog import TRADES
-from tapehouse.lake.delta import DeltaLake
+from tapehouse.streaming.spark_session import jars
 
 PROGRAM = Path(__file__).parents[3] / "deploy" / "spark" / "stream.py"
 SPARK = Path(pyspark.__file__).parent / "bin"
@@ -66,14 +66,7 @@ class Submitted(servers.Server):
         self._master, self._jars, self._environment = master, jars, environment
 
     def command(self):
-        given = (
-            "--master",
-            self._master,
-            "--driver-memory",
-            "1g",
-            "--jars",
-            ",".join(map(str, self._jars.glob("*.jar"))),
-        )
+        given = "--master", self._master, "--driver-memory", "1g", "--jars", ",".join(jars(self._jars))
         return [SPARK / "spark-submit", *given, PROGRAM, "--port", "0"]
 
     def variables(self):
@@ -87,13 +80,6 @@ class Submitted(servers.Server):
 def cluster(tmp_path) -> Iterator[Worker]:
     with Master(tmp_path / "master") as master, Worker(tmp_path / "worker", master.address) as worker:
         yield worker
-
-
-@pytest.fixture
-def lake(tmp_path) -> DeltaLake:
-    lake = DeltaLake(str(tmp_path / "lake"))
-    lake.create()
-    return lake
 
 
 @pytest.fixture
