@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -27,7 +27,9 @@ from confluent_kafka.admin import (
 
 import parts  # a program of the repository: tests/conftest.py puts its folder on the path
 import servers
+from tapehouse.catalog import TRADES_TOPIC
 from tapehouse.settings import Settings
+from tapehouse.tape.codec import headers_of, key_of
 
 HERE = Path(__file__).parent
 WITHIN = 60.0
@@ -254,6 +256,24 @@ def own_object_store(tmp_path: Path) -> Iterator[Callable[[], servers.ObjectStor
     yield start
     for each in made:
         each.kill()
+
+
+@pytest.fixture
+def put_on() -> Callable[[str], Callable[..., None]]:
+    """Put frames on a topic of a broker, each under the key of its symbol."""
+
+    def producing(bootstrap: str) -> Callable[..., None]:
+        producer = Producer({"bootstrap.servers": bootstrap})
+
+        def put(frames: Sequence[tuple[int, bytes]], topic: str = TRADES_TOPIC) -> None:
+            for received_at, frame in frames:
+                symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
+                producer.produce(topic, frame, key_of(symbol), headers=headers_of("stream", received_at))
+            assert producer.flush(30) == 0
+
+        return put
+
+    return producing
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from tapehouse.api.encoding import as_number, to_json
 from tapehouse.api.rows import candle_fields
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.ports import Batch
 from tapehouse.profiles.storage import storage_options
 from tapehouse.settings import Settings
 from tapehouse.streaming.embedded import EmbeddedEngine
@@ -24,6 +25,8 @@ from tapehouse.streaming.view import LiveView
 from tapehouse.tape.reader import KafkaTapeReader
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+START = 1_723_161_240_000
+"""Milliseconds: a minute begins."""
 SPEED = 20
 """Event time runs so many times as fast as ours: a minute is over in three seconds."""
 
@@ -179,9 +182,48 @@ def _agree(writer: Writer, url: str) -> bool:
     return True
 
 
-def test_a_broker_that_does_not_answer_is_told_with_its_address(run, port):
-    away = f"127.0.0.1:{port()}"
-    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=away)
+@pytest.mark.timeout(300)
+def test_without_a_broker_it_serves_the_lake_and_says_so_and_follows_once_there_is_one(
+    run, own_broker, put_on, environment, tmp_path
+):
+    broker = own_broker()
+    broker.kill()
+    url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    lake = str(tmp_path / "lake")
+    write_a_minute(lake)
+    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=broker.bootstrap, TAPEHOUSE_LAKE=lake)
+    up.until(lambda: [candle["trades"] for candle in stored(url, "BTCUSDT")] == [2], "the candle of the lake")
+    health = answers(f"{url}/health")
+    assert health["status"] == "failing"
+    assert health["sources"]["binance"]["state"] == "cut"
+    assert broker.bootstrap in health["reasons"][0]
+    broker.start()
     assert up.ends() not in {0, 1}
-    assert away in up.said()
-    assert "TAPEHOUSE_KAFKA_BOOTSTRAP" in up.said()
+    assert "tapehouse topics apply" in up.said()
+    assert "Traceback" not in up.said()
+
+    assert run("topics", "apply", TAPEHOUSE_KAFKA_BOOTSTRAP=broker.bootstrap).ends() == 0
+    broker.kill()
+    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=broker.bootstrap, TAPEHOUSE_LAKE=lake)
+    up.until(lambda: answers(f"{url}/health"), "it answers")
+    broker.start()
+    put_on(broker.bootstrap)([trade(4, START + 61_000)])
+    up.until(lambda: answers(f"{url}/prices/latest")["prices"][0]["last_trade_id"] == 4, "it follows the tape")
+    assert answers(f"{url}/health")["sources"]["binance"]["last_error"] == ""
+    assert up.stop() == 0
+
+
+def trade(ident: int, at: int) -> tuple[int, bytes]:
+    """Return a trade as a frame with the time of its receipt (microseconds); `at` in milliseconds."""
+    told = b'{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"61000.01","q":"0.5","T":%d,"m":true,"M":true}'
+    return at * 1000, b'{"stream":"btcusdt@trade","data":%s}' % (told % (at, ident, at))
+
+
+def write_a_minute(lake: str) -> None:
+    """Put a lake there with one closed candle of two trades."""
+    delta = DeltaLake(lake, writer="embedded")
+    delta.create()
+    engine = EmbeddedEngine(delta, LiveView(), recover(delta, SYMBOLS), now=lambda: START * 1000)
+    told = [trade(ident, START + later) for ident, later in enumerate((0, 59_999, 60_000), 1)]
+    engine.fold([Batch([frame for _, frame in told], [received_at for received_at, _ in told])])
+    engine.close()

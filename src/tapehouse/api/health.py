@@ -201,10 +201,10 @@ def _commits_late(moment: Moment) -> Iterable[str]:
 
 def _imperfections(moment: Moment) -> Iterable[str]:
     for source in moment.sources:
+        why = f" ({source.last_error})" if source.last_error else ""
         if _state(moment, source) == "connecting":
-            yield f"The feed {source.name} is connecting."
+            yield f"The feed {source.name} is connecting{why}."
         elif isinstance(source, PolledStatus) and not source.connected:
-            why = f" ({source.last_error})" if source.last_error else ""
             yield f"The source {source.name} is {source.state.replace('_', ' ')}{why}: what is shown of it is old."
     for symbol, health in moment.symbols.items():
         differing = health.checked_candles - health.agreeing_candles

@@ -52,6 +52,11 @@ class Ranges:
         """The largest integer held; IndexError when there is none."""
         return self._lasts[-1]
 
+    @property
+    def count(self) -> int:
+        """How many ranges there are."""
+        return len(self._firsts)
+
     def covers(self, first: int, last: int) -> bool:
         """Tell whether every integer of first..last is held."""
         place = bisect_right(self._firsts, first) - 1
@@ -122,6 +127,11 @@ class Coverage:
         """The largest id held, -1 when none is."""
         return self.held.last if self.held else -1
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is no hole."""
+        return not self.held or (self.held.count == 1 and self._known_last <= self.held.last)
+
     def expect(self, last_trade_id: int) -> None:
         """Take note that the exchange numbered trades up to this id."""
         self._known_last = max(self._known_last, last_trade_id)
@@ -132,7 +142,7 @@ class Coverage:
 
     def missing(self) -> list[Range]:
         """Return the holes: ids that exist and are not held, in order."""
-        if not self.held:
+        if self.is_whole:
             return []
         holes = self.held.holes()
         if self._known_last > self.held.last:

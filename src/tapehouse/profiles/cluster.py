@@ -80,7 +80,7 @@ class Following:
     def status(self) -> SourceStatus:
         """Say of the tape what a source says of its connections: its newest message tells how fresh the feed is."""
         symbols = self.view.health().values()
-        error = self.tape.error
+        error = f"the broker at {self._settings.kafka_bootstrap}: {self.tape.error}" if self.tape.error else ""
         connection = ConnectionStatus(
             name="tape",
             symbols=len(symbols),

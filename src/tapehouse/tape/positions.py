@@ -37,6 +37,9 @@ class _Stored(msgspec.Struct):
     held: list[Held]
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class Position:
     """The position of one symbol."""
 
@@ -60,7 +63,7 @@ class Position:
     @property
     def is_whole(self) -> bool:
         """Whether no id is known to be missing."""
-        return not self._coverage.missing()
+        return self._coverage.is_whole
 
     def accept(self, routed: Routed) -> bool:
         """Hold the ids of a trade; False when all of them are on the tape already."""
@@ -93,6 +96,8 @@ class Position:
 
     def holes(self) -> list[Hole]:
         """Return what is missing, oldest first."""
+        if self.is_whole:
+            return []
         return [
             Hole(self.symbol, first, last, self._time_of(first - 1), self._time_of(last + 1))
             for first, last in self._coverage.missing()
@@ -102,8 +107,9 @@ class Position:
         """Return the position as it is stored; what is remembered is cut to its bound first."""
         self._forget()
         held = [Held(first, last, self._time_of(first), self._time_of(last)) for first, last in self._coverage.held]
-        self._times = {ident: time for each in held for ident, time in _ends(each)}
-        return msgspec.json.encode(_Stored(held))
+        if len(self._times) > 2 * len(held):  # of ends that lie within a range by now
+            self._times = {ident: time for each in held for ident, time in _ends(each)}
+        return _encode(_Stored(held))
 
     def _time_of(self, ident: int) -> int:
         if ident == self.last_trade_id:
@@ -113,6 +119,8 @@ class Position:
         return self._times.get(ident, 0)
 
     def _forget(self) -> None:
+        if self._coverage.held.count <= MOST_RANGES:
+            return
         holes = self._coverage.held.holes()
         for first, last in holes[: max(0, len(holes) + 1 - MOST_RANGES)]:
             log.error("hole_given_up", symbol=self.symbol, first_trade_id=first, last_trade_id=last)

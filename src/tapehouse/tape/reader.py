@@ -10,7 +10,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tapehouse.catalog import KLINES_TOPIC, TRADES_TOPIC
-from tapehouse.errors import TapeError
 from tapehouse.ports import Batch
 from tapehouse.settings import Settings
 from tapehouse.tape.codec import Record, to_batches
@@ -21,8 +20,10 @@ READ_FRAMES = 20_000
 """Messages of one read at most."""
 LOOK_EVERY = 0.1
 """Seconds a read waits before it looks whether the tape was closed."""
+BEGIN_WITHIN = 2.0
+"""Seconds the brokers have for an answer when a reader is made; after that, it begins with the read they answer."""
 ANSWER_WITHIN = 15.0
-"""Seconds the brokers have for an answer when a reader begins."""
+"""Seconds the brokers have to tell where a topic ends."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,24 +31,37 @@ log = structlog.get_logger(__name__)
 class KafkaTapeReader:
     """Follows topics (`ports.Tape.read`) for itself: it is of no group, and remembers no place.
 
-    `since` is the time of receipt (microseconds UTC) to begin at, None to begin with what comes from now on.
-    Raise TapeError when the brokers do not answer, ConfigError when a topic is missing.
+    `since` is the time of receipt (microseconds UTC) to begin at, None to begin with what comes from now on. Brokers
+    that are away are waited for, by `read`. Raise TapeError when they do not let us in, ConfigError when a topic is
+    missing.
     """
 
     def __init__(
         self, settings: Settings, *, since: int | None = None, topics: Sequence[str] = (TRADES_TOPIC, KLINES_TOPIC)
     ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._since = since
         self._broker = BrokerState(settings.kafka_bootstrap)
         self._closed = threading.Event()
         self._consumer = _consumer(settings, self._broker)
-        self._begin(settings, topics, since)
+        deadline = time.monotonic() + BEGIN_WITHIN
+        self._begun = self._begin()
+        while not self._begun and time.monotonic() < deadline:
+            self._closed.wait(LOOK_EVERY)
+            self._begun = self._begin()
 
     def read(self, timeout: float) -> list[Batch]:
         """Take what came next, waiting up to `timeout` seconds for the first; empty when none came.
 
         The messages of one read are in the order of receipt, over all partitions. Trouble of the brokers is waited
-        for; raise TapeError when they do not let us in.
+        for; raise TapeError when they do not let us in, ConfigError when a topic is missing.
         """
+        if not self._begun:
+            self._begun = self._begin()
+            if not self._begun:
+                self._closed.wait(min(timeout, LOOK_EVERY))
+                return []
         messages = self._first(timeout)
         if messages and not self._closed.is_set():
             messages += self._consumer.consume(READ_FRAMES - 1, 0)
@@ -64,22 +78,18 @@ class KafkaTapeReader:
         """Wake whoever reads, and read no more."""
         self._closed.set()
 
-    def _begin(self, settings: Settings, topics: Sequence[str], since: int | None) -> None:
-        deadline = time.monotonic() + ANSWER_WITHIN
-        while True:
-            try:
-                partitions = _partitions(self._consumer, settings, topics)
-                self._consumer.assign(_beginning(self._consumer, partitions, since))
-            except KafkaException as exception:  # of a topic just created, not every broker knows yet who leads it
-                self._consumer.poll(0)  # lets the client tell `_broker` what it met
-                self._broker.check()
-                why = error_of(exception).str()
-                if time.monotonic() > deadline:
-                    text = f"No broker answers at {settings.kafka_bootstrap} ({why}); see TAPEHOUSE_KAFKA_BOOTSTRAP."
-                    raise TapeError(text) from exception
-                self._closed.wait(LOOK_EVERY)
-            else:
-                return
+    def _begin(self) -> bool:
+        """Fix the offsets to begin at; False while the brokers do not answer."""
+        try:
+            partitions = _partitions(self._consumer, self._settings, self._topics)
+            self._consumer.assign(_beginning(self._consumer, partitions, self._since))
+        except KafkaException as exception:  # of a topic just created, not every broker knows yet who leads it
+            self._consumer.poll(0)  # lets the client tell `_broker` what it met
+            self._broker.lost(error_of(exception).str())
+            self._broker.check()
+            return False
+        self._broker.answered()
+        return True
 
     def _first(self, timeout: float) -> list[Message]:
         while not self._closed.is_set():

@@ -252,6 +252,8 @@ class KafkaTapeWriter:
         for symbol in symbols:
             at = self._positions[symbol]
             holes = at.holes()
+            before = self._standings.get(symbol)
             self._standings[symbol] = Standing(at.last_trade_id, at.last_traded_at, at.last_received_at, holes)
-            missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
-            _missing(symbol).set(missing)
+            if before is None or before.holes != holes:
+                missing = sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
+                _missing(symbol).set(missing)

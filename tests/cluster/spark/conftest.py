@@ -2,14 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
-from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 
-from tapehouse.catalog import TRADES_TOPIC
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.market.signals import Detection
 from tapehouse.ports import Batch
@@ -126,24 +124,6 @@ def records(spark) -> Callable[[list[Message]], DataFrame]:
         )
 
     return make
-
-
-@pytest.fixture
-def put_on() -> Callable[[str], Callable[..., None]]:
-    """Put frames on a topic of a broker, each under the key of its symbol."""
-
-    def producing(bootstrap: str) -> Callable[..., None]:
-        producer = Producer({"bootstrap.servers": bootstrap})
-
-        def put(frames: Sequence[tuple[int, bytes]], topic: str = TRADES_TOPIC) -> None:
-            for received_at, frame in frames:
-                symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
-                producer.produce(topic, frame, key_of(symbol), headers=headers_of("stream", received_at))
-            assert producer.flush(30) == 0
-
-        return put
-
-    return producing
 
 
 @pytest.fixture
