@@ -207,7 +207,7 @@ def _exit_codes() -> list[tuple[str, ...]]:
 
 def _metrics() -> Iterator[tuple[Any, tuple[str, ...]]]:
     for metric in vars(telemetry).values():
-        if isinstance(metric, MetricWrapperBase):
+        if isinstance(metric, MetricWrapperBase | telemetry.ThreadTimes):
             yield next(iter(metric.describe())), metric._labelnames  # noqa: SLF001  # the library shows them nowhere else
 
 

@@ -99,7 +99,9 @@ class Settings(BaseSettings):
     )
 
     keep_payload: bool = Field(default=True, description="Keep the wire bytes of every trade in bronze.")
-    commit_interval: float = Field(0.25, gt=0, le=60, description="Most seconds between two bronze commits under load.")
+    commit_interval: float = Field(
+        0.25, gt=0, le=60, description="Most seconds between two bronze commits under load (250 messages a second)."
+    )
     backfill_hours: float = Field(
         0.0, ge=0, le=168, description="Hours before now that `up` fetches over REST for a symbol it has no trades of."
     )

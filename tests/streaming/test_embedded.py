@@ -5,8 +5,9 @@ import pytest
 from tapehouse.catalog import CANDLES, COVERAGE, DISCREPANCIES, KLINES, REJECTED, TRADES
 from tapehouse.market.events import Rejected
 from tapehouse.market.ledger import Check
+from tapehouse.market.windows import SECOND
 from tapehouse.streaming import embedded
-from tapehouse.streaming.embedded import COVERAGE_EVERY, HURRIED_ROWS, UNHURRIED, EmbeddedEngine
+from tapehouse.streaming.embedded import COVERAGE_EVERY, LOAD, LOOK_TAKES, UNHURRIED, EmbeddedEngine
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import to_microseconds, trade_columns
 from tapehouse.streaming.verification import discrepancies
@@ -58,7 +59,7 @@ def ranges(lake) -> list[tuple]:
     return told.select("symbol", "first_trade_id", "last_trade_id", "status").rows()
 
 
-def test_few_messages_are_committed_after_a_second_and_not_before(lake, engine, clock, bitcoin, as_batch):
+def test_few_messages_are_committed_after_two_seconds_and_not_before(lake, engine, clock, bitcoin, as_batch):
     engine.fold([as_batch(bitcoin[:5])])
     clock.time += UNHURRIED - 1
     engine.commit_when_due()
@@ -74,18 +75,21 @@ def test_few_messages_are_committed_after_a_second_and_not_before(lake, engine, 
     assert engine._view.committed_at == BEGUN + UNHURRIED
 
 
-def test_many_messages_are_committed_after_the_shorter_interval(lake, engine, clock, bitcoin, as_batch):
-    few = [(at, b"garbage") for at, _ in bitcoin[:1]] * (HURRIED_ROWS - 1)
-    engine.fold([as_batch(few)])
-    clock.time += HURRIED
+@pytest.mark.parametrize(("rows_more", "committed"), [(0, True), (-1, False)])
+def test_under_load_a_commit_comes_before_the_shorter_interval_is_over(
+    lake, engine, clock, bitcoin, as_batch, rows_more, committed
+):
+    waited = HURRIED - LOOK_TAKES
+    frames = [(at, b"garbage") for at, _ in bitcoin[:1]] * (LOAD * waited // SECOND + rows_more)
+    engine.fold([as_batch(frames)])
+    clock.time += waited - 1
     engine.commit_when_due()
     settled(engine)
     assert rows(lake, REJECTED) == 0
-    engine.fold([as_batch(few[:1])])
-    clock.time += 0
+    clock.time += 1
     engine.commit_when_due()
     settled(engine)
-    assert rows(lake, REJECTED) == HURRIED_ROWS
+    assert rows(lake, REJECTED) == (len(frames) if committed else 0)
 
 
 def test_what_is_held_is_said_every_so_often_and_at_the_end(lake, engine, clock, bitcoin, as_batch):

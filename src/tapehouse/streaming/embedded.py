@@ -24,8 +24,10 @@ COVERAGE_EVERY = 10 * SECOND
 """Time between two writings of the ranges held; holes are written with the next commit."""
 UNHURRIED = 2 * SECOND
 """Time between two commits while few messages come."""
-HURRIED_ROWS = 250
-"""So many rows waiting make the next commit come after the shorter interval."""
+LOAD = 250
+"""So many messages a second or more are load, under which commits come after the shorter interval."""
+LOOK_TAKES = SECOND // 20
+"""Under load, the look whether a commit is due comes after a fold: that much sooner it counts as due."""
 MOST_ROWS = 200_000
 """Rows that wait for a commit at most; then the tape is no longer read, and fills, and the producers wait."""
 
@@ -49,7 +51,7 @@ class EmbeddedEngine:
         self._lake = lake
         self._view = view
         self._now = now
-        self._hurried = int(commit_interval * SECOND)
+        self._hurried = max(0, int(commit_interval * SECOND) - LOOK_TAKES)
         self._ledgers = recovered.ledgers
         self._received_to = recovered.known_at
         self._quantities = Quantities(self._read_quantities)
@@ -99,11 +101,11 @@ class EmbeddedEngine:
 
     def commit_when_due(self) -> None:
         """Hand what waits to the lake when it is time and the lake is free; raise what a commit before ended in."""
-        now = self._now()
         if not self._committer.idle:
             return
-        waits = self._hurried if self._books.unit.rows >= HURRIED_ROWS else UNHURRIED
-        if now - self._committed_at >= waits:
+        waited = self._now() - self._committed_at
+        is_load = self._books.unit.rows * SECOND >= LOAD * waited
+        if waited >= (self._hurried if is_load else max(self._hurried, UNHURRIED)):
             self.commit()
 
     def commit(self) -> None:
