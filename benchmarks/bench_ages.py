@@ -1,7 +1,8 @@
 """How old a trade is when it is committed, and when it has moved the live candle a WebSocket client sees.
 
-Ages count from the receipt of each trade (kept in bronze). Committed means the commit's log entry is on disk (its
-modification time); a trade has moved the candle once a message came that tells its id or a later one.
+Ages count from the receipt of each trade (kept in bronze); how far the receipt is behind the trade says that the socket
+was read as fast as it was written. Committed means the commit's log entry is on disk (its modification time); a trade
+has moved the candle once a message came that tells its id or a later one.
 """
 
 import json
@@ -23,11 +24,16 @@ SYMBOL = "BTCUSDT"
 
 def run(seconds: float) -> list[Figure]:
     """Measure at a calm and at a busy rate."""
-    calm, _ = measure(seconds, 1_000)
-    busy, commits = measure(seconds, 200_000)
+    calm, (_, gaps), _ = measure(seconds, 1_000)
+    busy, (commits, busy_gaps), lag = measure(seconds, 200_000)
     return [
+        Figure("200,000 msg/s: trade to receipt, p99", lag, "ms"),
         Figure("200,000 msg/s: age at commit, p50", commits[0], "ms"),
         at_most("200,000 msg/s: age at commit, p99", commits[1], "ms", 400),
+        Figure("200,000 msg/s: between two commits of bronze, p50", busy_gaps[0], "ms"),
+        Figure("200,000 msg/s: between two commits of bronze, p99", busy_gaps[1], "ms"),
+        Figure("1,000 msg/s: between two commits of bronze, p50", gaps[0], "ms"),
+        Figure("1,000 msg/s: between two commits of bronze, p99", gaps[1], "ms"),
         Figure("1,000 msg/s: trade to live candle, p50", calm[0], "ms"),
         at_most("1,000 msg/s: trade to live candle, p99", calm[1], "ms", 30),
         Figure("200,000 msg/s: trade to live candle, p50", busy[0], "ms"),
@@ -35,16 +41,29 @@ def run(seconds: float) -> list[Figure]:
     ]
 
 
-def measure(seconds: float, rate: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return (p50, p99) in milliseconds of the live candle's age and of the age at commit."""
+Quantiles = tuple[float, float]
+"""p50 and p99, in milliseconds."""
+
+
+def measure(seconds: float, rate: float) -> tuple[Quantiles, tuple[Quantiles, Quantiles], float]:
+    """Return the live candle's age, the age at commit and the time between commits, and p99 from trade to receipt."""
     with stand.folder() as folder:
         with stand.exchange(rate) as exchange, stand.platform(folder, exchange) as platform:
             stand.wait_until_it_flows(platform, rate)
-            began = time.time_ns() // 1000
+            began, held = time.time_ns() // 1000, platform.accepted()
             seen = follow(platform.url, seconds)
             ended = seen[-1][0]
-        truth.check_trades(DeltaLake(str(folder / "delta")))
-        return live_ages(folder, seen), commit_ages(folder, began, ended)
+            stand.check_rate(platform.accepted() - held, (time.time_ns() // 1000 - began) / 1e6, rate)
+        lake = DeltaLake(str(folder / "delta"))
+        truth.check_trades(lake)
+        return live_ages(lake, seen), commit_ages(folder, began, ended), receipt_lag(lake, began, ended)
+
+
+def receipt_lag(lake: DeltaLake, began: int, ended: int) -> float:
+    """Return the p99 of milliseconds from a trade's time (whole milliseconds, at the exchange) to its receipt."""
+    received, traded = (pl.col(name).to_physical() for name in ("received_at", "traded_at"))
+    rows = lake.scan(TRADES).filter(received.is_between(began, ended))
+    return _quantiles(rows.select((received - traded) / 1000).collect().to_series())[1]
 
 
 def follow(url: str, seconds: float) -> list[tuple[int, int]]:
@@ -63,14 +82,14 @@ def follow(url: str, seconds: float) -> list[tuple[int, int]]:
     return seen
 
 
-def live_ages(folder: Path, seen: list[tuple[int, int]]) -> tuple[float, float]:
+def live_ages(lake: DeltaLake, seen: list[tuple[int, int]]) -> Quantiles:
     """Match each trade in the lake with the first message that tells of it."""
-    trades = DeltaLake(str(folder / "delta")).scan(TRADES).filter(pl.col("symbol") == SYMBOL)
+    trades = lake.scan(TRADES).filter(pl.col("symbol") == SYMBOL)
     received = trades.select(at=pl.col("received_at").to_physical(), id="first_trade_id").collect()
     return ages_between(received.rows(), seen)
 
 
-def ages_between(received: Sequence[tuple[int, ...]], seen: Sequence[tuple[int, int]]) -> tuple[float, float]:
+def ages_between(received: Sequence[tuple[int, ...]], seen: Sequence[tuple[int, int]]) -> Quantiles:
     """Return (p50, p99) in milliseconds from the receipt of each trade to the first message of its id or a later one.
 
     Both are pairs of a time in microseconds and a trade id; trades before or after all messages are left out.
@@ -82,17 +101,19 @@ def ages_between(received: Sequence[tuple[int, ...]], seen: Sequence[tuple[int, 
     return _quantiles(matched.select((pl.col("arrived") - pl.col("at")) / 1000).to_series())
 
 
-def commit_ages(folder: Path, began: int, ended: int) -> tuple[float, float]:
-    """Match each trade with the moment its commit was on disk."""
+def commit_ages(folder: Path, began: int, ended: int) -> tuple[Quantiles, Quantiles]:
+    """Match each trade with the moment its commit was on disk; beside it, the time from one such commit to the next."""
     table = folder / "delta" / TRADES
-    ages = []
+    ages, moments = [], []
     for entry in sorted((table / "_delta_log").glob("*.json")):
         committed = entry.stat().st_mtime_ns // 1000
-        for path in _files_added(entry):
+        added = _files_added(entry)
+        moments += [committed] if added and began <= committed <= ended else []
+        for path in added:
             rows = pl.scan_parquet(table / path, hive_partitioning=False)
             ages.append(rows.select(age=committed - pl.col("received_at").to_physical(), at="received_at").collect())
     found = pl.concat(ages).filter(pl.col("at").to_physical().is_between(began, ended))
-    return _quantiles(found["age"] / 1000)
+    return _quantiles(found["age"] / 1000), _quantiles(pl.Series(moments).diff().drop_nulls() / 1000)
 
 
 def _files_added(entry: Path) -> list[str]:
@@ -101,7 +122,7 @@ def _files_added(entry: Path) -> list[str]:
     return [action["add"]["path"] for action in actions if "add" in action and action["add"]["dataChange"]]
 
 
-def _quantiles(ages: pl.Series) -> tuple[float, float]:
-    check(len(ages) > 0, "no trade to measure")
+def _quantiles(ages: pl.Series) -> Quantiles:
+    check(len(ages) > 0, "nothing to measure")
     values = ages.to_list()
     return quantile(values, 0.5), quantile(values, 0.99)

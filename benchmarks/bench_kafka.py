@@ -88,7 +88,7 @@ def _ages(name: str, seen: Observed) -> list[Figure]:
 def observe(seconds: float, rate: float, *, symbols: int = 3, speed: str = "1") -> Observed:
     """Run the producer at a rate, and check what it put on the topic."""
     with _brokers() as (home, settings):
-        with stand.exchange(rate, symbols, speed=speed) as exchange, _producer(home, exchange, settings) as (url, pid):
+        with stand.exchange(rate, symbols, speed=speed) as exchange, producing(home, exchange, settings) as (url, pid):
             _wait_for(url, rate)
             before, cpu, began = _metrics(url), cpu_seconds(pid), time.monotonic()
             time.sleep(seconds)
@@ -111,7 +111,7 @@ def live_ages(seconds: float, rate: float) -> tuple[float, float]:
     with (
         _brokers() as (home, settings),
         stand.exchange(rate) as exchange,
-        _producer(home, exchange, settings) as (url, _),
+        producing(home, exchange, settings) as (url, _),
     ):
         _wait_for(url, rate)
         cluster = {"PROFILE": "cluster", "KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
@@ -147,7 +147,8 @@ def _brokers() -> Iterator[tuple[Path, Settings]]:
 
 
 @contextlib.contextmanager
-def _producer(home: Path, exchange: stand.Exchange, settings: Settings) -> Iterator[tuple[str, int]]:
+def producing(home: Path, exchange: stand.Exchange, settings: Settings) -> Iterator[tuple[str, int]]:
+    """Run `tapehouse produce binance`; give its address and its process."""
     given = {
         "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
         "BINANCE_WS_URL": exchange.ws_url,

@@ -37,6 +37,7 @@ def observe(seconds: float, rate: float, symbols: int) -> Observed:
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
             trades = platform.accepted() - held
             mapped = platform.mapped_megabytes()
+        stand.check_rate(trades, took, rate)
         truth.check_trades(DeltaLake(str(folder / "delta")))
     return Observed(used, took, trades, memory, mapped)
 

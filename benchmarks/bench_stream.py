@@ -1,7 +1,8 @@
-"""`tapehouse stream` at a steady rate: the age of a trade when bronze has it, of a candle when silver has it.
+"""The cluster profile at a steady rate: the age of a trade when bronze has it, of a candle when silver and the API do.
 
-Event time runs faster than the clock, so that minutes end often; ages are between the time a message was put on Kafka
-and the commit that holds what follows from it. Broker and sender share the machine's cores.
+Exchange, producer, broker, Spark and the API run as they do on one machine, and share its cores. Event time runs faster
+than the clock, so that minutes end often. Ages count from the receipt of a trade by the producer: to the commit that
+holds it, or the message of the API that tells of it; of a candle from the receipt of the trade that proved it.
 """
 
 import json
@@ -9,26 +10,26 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
-from confluent_kafka import Producer
 
+from benchmarks import bench_ages, stand, truth
+from benchmarks.bench_kafka import producing
 from benchmarks.bench_spark import SYMBOLS, running_broker
 from benchmarks.measuring import Figure, at_most, check, quantile
-from tapehouse.catalog import CANDLES, TRADES, TRADES_TOPIC
+from tapehouse.catalog import CANDLES, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.settings import Settings
-from tapehouse.tape.codec import headers_of, key_of
 
 RATES = (300, 3_000)
 GOAL = 1.0
 """Seconds a trade may take to bronze."""
+LIVE_GOAL = 100
+"""Milliseconds a trade may take to the candle that the API shows."""
 EVENT_SECONDS = 30
 """Seconds of event time in a second."""
 MINUTE = 60_000_000
@@ -42,81 +43,48 @@ def run(seconds: float) -> Sequence[Figure]:
 
 
 def _figures(rate: int, seconds: float) -> Sequence[Figure]:
-    with running_broker(SYMBOLS) as settings:
-        sender = Sender(settings, rate)
+    with (
+        running_broker(SYMBOLS) as settings,
+        stand.folder() as home,
+        stand.exchange(rate / EVENT_SECONDS, speed=str(EVENT_SECONDS)) as exchange,
+    ):
         stream = _start(settings)
+        cluster = {"PROFILE": "cluster", "KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "LAKE": settings.lake}
         try:
-            sender.start()
-            _wait_for_bronze(settings, stream)
-            time.sleep(WARM_SECONDS)
-            since = time.time()
-            time.sleep(seconds)
-            sender.stop()
+            with producing(home, exchange, settings), stand.platform(home, exchange, **cluster) as platform:
+                _wait_for_bronze(settings, stream)
+                stand.wait_until_known(platform, bench_ages.SYMBOL)
+                time.sleep(WARM_SECONDS)
+                since = time.time()
+                seen = bench_ages.follow(platform.url, seconds)
             time.sleep(3)
         finally:
-            sender.stop()
             told = time.monotonic()
             stream.send_signal(signal.SIGTERM)
             status = stream.wait(60)
         ended = time.monotonic() - told
         check(status == 0, f"the stream ended with status {status}")
         lake = DeltaLake(settings.lake, writer=None)
-        ids = lake.scan(TRADES).select("symbol", "first_trade_id").collect()
-        check(ids.height == ids.unique().height == sender.sent, f"{ids.height} trades in bronze of {sender.sent}")
-        trades, candles = list(_trade_ages(lake, since)), list(_candle_ages(lake, since, sender))
+        stand.check_rate(_received(lake, since, seconds), seconds, rate)
+        truth.check_trades(lake)
+        trades, candles = list(_trade_ages(lake, since)), list(_candle_ages(lake, since))
+        live = bench_ages.live_ages(lake, seen)
     return [
         at_most(f"{rate:,} msg/s: age of a trade in bronze, p50", quantile(trades, 0.5), "s", GOAL),
         at_most(f"{rate:,} msg/s: age of a trade in bronze, p99", quantile(trades, 0.99), "s", GOAL),
         Figure(f"{rate:,} msg/s: age of a candle's last change in silver, p50", quantile(candles, 0.5), "s"),
         Figure(f"{rate:,} msg/s: age of a candle's last change in silver, p99", quantile(candles, 0.99), "s"),
-        at_most(f"{rate:,} msg/s: SIGTERM to the end of the process", ended, "s", 10.0),
+        Figure(f"{rate:,} msg/s: trade to live candle of the API, p50", live[0], "ms"),
+        at_most(f"{rate:,} msg/s: trade to live candle of the API, p99", live[1], "ms", LIVE_GOAL),
+        at_most(f"{rate:,} msg/s: SIGTERM to the end of the stream", ended, "s", 10.0),
     ]
 
 
-class Sender(threading.Thread):
-    """Puts trades on the tape at a rate; `proved` is when the first trade after a minute (of event time) was sent."""
-
-    def __init__(self, settings: Settings, rate: int) -> None:
-        super().__init__(daemon=True)
-        self._producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "linger.ms": 5})
-        self._rate = rate
-        self._ending = threading.Event()
-        self.sent = 0
-        self.proved: dict[tuple[str, int], int] = {}
-
-    def run(self) -> None:
-        """Send until told to stop."""
-        began = time.time_ns() // 1000
-        for number in count():
-            due = began + number * 1_000_000 // self._rate
-            while (now := time.time_ns() // 1000) < due:
-                self._producer.poll(0)
-                time.sleep(0.002)
-            if self._ending.is_set():
-                return
-            traded_at = began + (due - began) * EVENT_SECONDS
-            symbol = SYMBOLS[number % len(SYMBOLS)]
-            self.proved.setdefault((symbol, traded_at - traded_at % MINUTE - MINUTE), now)
-            self._producer.produce(
-                TRADES_TOPIC,
-                _frame(symbol, number, traded_at // 1000),
-                key_of(symbol),
-                headers=headers_of("stream", now),
-            )
-            self.sent += 1
-
-    def stop(self) -> None:
-        """End, with all that was sent on the tape."""
-        self._ending.set()
-        if self.is_alive():
-            self.join()
-            self._producer.flush(30)
-
-
-def _frame(symbol: str, number: int, at: int) -> bytes:
-    data = {"e": "trade", "E": at, "s": symbol, "t": number // len(SYMBOLS), "p": "61784.01000000"}
-    data |= {"q": "0.00045000", "T": at, "m": number % 2 == 0, "M": True}
-    return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}).encode()
+def _received(lake: DeltaLake, since: float, seconds: float) -> int:
+    """Return how many trades were received in so many seconds."""
+    received = pl.col("received_at").dt.epoch("us")
+    within = lake.scan(TRADES).filter(received.is_between(since * 1e6, (since + seconds) * 1e6))
+    return int(within.select(pl.len()).collect().item())
 
 
 def _start(settings: Settings) -> "subprocess.Popen[bytes]":
@@ -160,9 +128,15 @@ def _trade_ages(lake: DeltaLake, since: float) -> Iterator[float]:
         yield from ((at - rows["received_at"].dt.epoch("us")) / 1e6).to_list()
 
 
-def _candle_ages(lake: DeltaLake, since: float, sender: Sender) -> Iterator[float]:
+def _candle_ages(lake: DeltaLake, since: float) -> Iterator[float]:
+    traded = pl.col("traded_at").dt.epoch("us")
+    proved = (
+        lake.scan(TRADES)
+        .group_by("symbol", opened=traded - traded % MINUTE - MINUTE)
+        .agg(pl.col("received_at").dt.epoch("us").min())
+        .collect()
+    )
+    at_of = {(symbol, opened): at for symbol, opened, at in proved.iter_rows()}
     for at, rows in _commits(lake, CANDLES, since):
-        for symbol, opened in (
-            rows.filter(interval="1m").select("symbol", pl.col("opened_at").dt.epoch("us")).iter_rows()
-        ):
-            yield (at - sender.proved[symbol, opened]) / 1e6
+        minutes = rows.filter(interval="1m", state="closed").select("symbol", pl.col("opened_at").dt.epoch("us"))
+        yield from ((at - at_of[window]) / 1e6 for window in minutes.iter_rows())

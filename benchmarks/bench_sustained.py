@@ -1,21 +1,36 @@
 """The whole path as fast as it goes: socket, coverage, bronze committed, candles, live view; beside it cryptofeed.
 
-The exchange is a process of its own and sends as fast as its reader takes. Afterwards every id must be in bronze once
-and every closed candle equal to the exchange's kline. cryptofeed then reads such a socket, and stores nothing.
+The exchange is a process of its own and sends as fast as its reader takes; a client follows the live candles.
+Afterwards every id must be in bronze once, every closed minute equal to the exchange's kline, every longer candle to
+its minutes. cryptofeed then reads such a socket, and stores nothing.
 """
 
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks import stand, truth
+from benchmarks import bench_ages, stand, truth
 from benchmarks.measuring import Figure, at_least, at_most
 from tapehouse.lake.delta import DeltaLake
 
 GOAL = 400_000
 TAPE_RATE = 25_000
 """Trades a second of event time: low, so that many minutes pass and close."""
+SMALL = 0.02
+"""A kind of thread that takes less of the time is not named."""
+THREADS = {
+    "main": "the socket, its frames onto the tape, and answers",
+    "fold": "coverage, candles and the live view",
+    "commits": "rows of bronze and silver, as columns",
+    "tokio-rt-worker": "Parquet and the log (deltalake)",
+    "polars": "columns of the fold (Polars)",
+    "jemalloc_bg_thd": "memory given back (jemalloc)",
+    "maintain": "upkeep of the tables",
+    "others": "all others",
+}
+"""What the threads of the platform do."""
 
 
 def run(seconds: float) -> list[Figure]:
@@ -36,18 +51,34 @@ def measure_platform(seconds: float) -> list[Figure]:
     with stand.folder() as folder:
         with stand.exchange(TAPE_RATE, speed="max") as exchange, stand.platform(folder, exchange) as platform:
             stand.wait_until_it_flows(platform, GOAL)
+            threads = platform.thread_seconds()
             began, cpu, held = time.monotonic(), platform.cpu_seconds(), platform.accepted()
-            time.sleep(seconds)
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(bench_ages.follow, platform.url, seconds).result()
             accepted = platform.accepted() - held
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
+            spent = {name: told - threads.get(name, 0.0) for name, told in platform.thread_seconds().items()}
         lake = DeltaLake(str(folder / "delta"))
         trades = truth.check_trades(lake)
-        compared, _ = truth.check_candles(lake)
+        compared, longer = truth.check_candles(lake)[0], truth.check_longer(lake)
     return [
         at_least(f"sustained for {took:.0f} s", accepted / took, "msg/s", GOAL),
         Figure("CPU seconds per million messages", used / accepted * 1e6, "s"),
+        *_where(spent, accepted),
         Figure("trades in bronze, each once", trades, ""),
-        Figure("closed candles equal to the exchange's klines, all compared", compared, ""),
+        Figure("closed minutes equal to the exchange's klines, all compared", compared, ""),
+        Figure("closed candles of longer intervals equal to their minutes", longer, ""),
+    ]
+
+
+def _where(spent: dict[str, float], accepted: float) -> list[Figure]:
+    """Say which threads the time went to, the larger parts by name."""
+    parts = sorted(spent.items(), key=lambda part: -part[1])
+    named = [(name, seconds) for name, seconds in parts if seconds >= SMALL * sum(spent.values())]
+    others = sum(spent.values()) - sum(seconds for _, seconds in named)
+    return [
+        Figure(f"of which {THREADS.get(name, f'threads {name}')}", seconds / accepted * 1e6, "s")
+        for name, seconds in [*named, ("others", others)]
     ]
 
 

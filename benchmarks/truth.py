@@ -1,4 +1,4 @@
-"""Is what was stored right? Ids without a hole or a double, and candles equal to the exchange's own klines."""
+"""Is what was stored right? Ids without a hole or a double, candles equal to what the exchange and the minutes tell."""
 
 import polars as pl
 
@@ -7,6 +7,7 @@ from tapehouse.catalog import CANDLES, KLINES, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import COLUMNS
+from tapehouse.market.windows import INTERVALS
 
 _INTERVAL = "1m"
 
@@ -37,4 +38,27 @@ def check_candles(lake: DeltaLake) -> tuple[int, int]:
     same = pl.all_horizontal([pl.col(name).eq_missing(pl.col(f"{name}_told")) for name in COLUMNS])
     equal = pairs.filter(same).height
     check(equal == pairs.height, f"{pairs.height - equal} of {pairs.height} candles differ from the exchange's")
+    check(pairs.height > 0, "no minute was closed, so none could be compared")
     return pairs.height, equal
+
+
+def check_longer(lake: DeltaLake) -> int:
+    """Check the closed candles of every longer interval against the minutes in the lake; return how many there are."""
+    rows = highest_revisions(lake.scan(CANDLES)).filter(pl.col("state") == "closed").collect()
+    minutes = rows.filter(pl.col("interval") == _INTERVAL).sort("first_trade_id")
+    compared = 0
+    for interval in INTERVALS.keys() - {_INTERVAL}:
+        made = minutes.group_by("symbol", pl.col("opened_at").dt.truncate(interval)).agg(
+            pl.col("open", "first_trade_id").first(),
+            pl.col("close", "last_trade_id").last(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume").sum(),
+        )
+        stored = rows.filter(pl.col("interval") == interval)
+        pairs = stored.join(made, on=["symbol", "opened_at"], how="left", suffix="_made")
+        same = pl.all_horizontal([pl.col(name) == pl.col(f"{name}_made") for name in COLUMNS])
+        wrong = pairs.filter(~same.fill_null(value=False))
+        check(wrong.is_empty(), f"{wrong.height} candles of {interval} are not what their minutes make")
+        compared += stored.height
+    return compared

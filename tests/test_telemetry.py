@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -10,7 +12,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from tapehouse import telemetry
 from tapehouse.telemetry import mask
 
-METRICS = {name: metric for name, metric in vars(telemetry).items() if isinstance(metric, MetricWrapperBase)}
+METRICS = {
+    name: metric
+    for name, metric in vars(telemetry).items()
+    if isinstance(metric, MetricWrapperBase | telemetry.ThreadTimes)
+}
 BOUNDED_LABELS = {
     "source",
     "cause",
@@ -24,6 +30,7 @@ BOUNDED_LABELS = {
     "verdict",
     "topic",
     "outcome",
+    "thread",
 }
 
 
@@ -41,6 +48,26 @@ def test_a_metric_begins_with_tapehouse_says_what_it_counts_and_has_known_labels
     assert family.name.startswith("tapehouse_")
     assert family.documentation.endswith(".")
     assert set(METRICS[name]._labelnames) <= BOUNDED_LABELS
+
+
+def test_the_time_a_thread_has_taken_is_told_by_its_name():
+    def work() -> None:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        worked.set()
+        told.wait(60)
+
+    worked, told = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work, name="worker_3")
+    thread.start()
+    worked.wait(60)
+    (family,) = telemetry.thread_times.collect()
+    told.set()
+    thread.join()
+    seconds = {sample.labels["thread"]: sample.value for sample in family.samples}
+    assert seconds["worker"] >= 0.03
+    assert seconds["main"] > 0
 
 
 def test_off_a_terminal_a_log_line_is_one_json_object_with_its_level_and_time():

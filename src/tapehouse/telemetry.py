@@ -5,13 +5,20 @@ Metrics count since the process started; labels take few, known values (a symbol
 
 import io
 import logging
+import os
 import re
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from structlog.stdlib import ProcessorFormatter
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -127,6 +134,40 @@ live_clients = Gauge("tapehouse_live_clients", "Clients connected to the live st
 client_messages_dropped = Counter(
     "tapehouse_client_messages_dropped", "Messages not sent because a client read too slowly; the client is told."
 )
+
+
+class ThreadTimes(Collector):
+    """CPU time by kind of thread, read when it is scraped; threads of libraries have the names these gave them."""
+
+    _labelnames = ("thread",)
+    _tasks = Path("/proc/self/task")
+
+    def describe(self) -> list[CounterMetricFamily]:
+        """Return the metric without values."""
+        text = "CPU time by thread: main (sockets and answers), fold, commits, and those of libraries. Linux alone."
+        return [CounterMetricFamily("tapehouse_thread_cpu_seconds", text, labels=self._labelnames)]
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Give the metric with the threads there are now."""
+        (family,) = self.describe()
+        for name, seconds in self._seconds().items():
+            family.add_metric([name], seconds)
+        yield family
+
+    def _seconds(self) -> dict[str, float]:
+        ours = {str(thread.native_id): thread.name for thread in threading.enumerate()}
+        seconds: dict[str, float] = defaultdict(float)
+        for task in self._tasks.iterdir() if self._tasks.is_dir() else ():
+            with suppress(OSError):  # it has just ended
+                name, _, fields = (task / "stat").read_text().partition(" (")[2].rpartition(") ")
+                ticks = sum(int(field) for field in fields.split()[11:13])  # user and system, see proc_pid_stat(5)
+                kind = re.sub(r"[-_]?\d+$", "", ours.get(task.name, name)).removesuffix("Thread").lower()
+                seconds[kind] += ticks / os.sysconf("SC_CLK_TCK")
+        return seconds
+
+
+thread_times = ThreadTimes()
+REGISTRY.register(thread_times)
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # a local may be a key on its way into a header
