@@ -6,13 +6,16 @@ its minutes. cryptofeed then reads such a socket, and stores nothing.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from websockets.sync.client import connect
+
 from benchmarks import bench_ages, stand, truth
-from benchmarks.measuring import Figure, at_least, at_most
+from benchmarks.measuring import Figure, at_least, at_most, check
 from tapehouse.lake.delta import DeltaLake
 
 GOAL = 400_000
@@ -58,6 +61,8 @@ def measure_platform(seconds: float) -> list[Figure]:
             accepted = platform.accepted() - held
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
             spent = {name: told - threads.get(name, 0.0) for name, told in platform.thread_seconds().items()}
+            with connect(platform.url.replace("http", "ws") + "/live", max_size=None):
+                ends = stop(platform)
         lake = DeltaLake(str(folder / "delta"))
         trades = truth.check_trades(lake)
         compared, longer = truth.check_candles(lake)[0], truth.check_longer(lake)
@@ -65,10 +70,19 @@ def measure_platform(seconds: float) -> list[Figure]:
         at_least(f"sustained for {took:.0f} s", accepted / took, "msg/s", GOAL),
         Figure("CPU seconds per million messages", used / accepted * 1e6, "s"),
         *_where(spent, accepted),
+        at_most("Ctrl-C to the end of the process, everything committed, a client connected", ends, "s", 5),
         Figure("trades in bronze, each once", trades, ""),
         Figure("closed minutes equal to the exchange's klines, all compared", compared, ""),
         Figure("closed candles of longer intervals equal to their minutes", longer, ""),
     ]
+
+
+def stop(platform: stand.Platform) -> float:
+    """Press Ctrl-C; return the seconds until the process has ended as it should."""
+    pressed = time.monotonic()
+    platform.process.send_signal(signal.SIGINT)
+    check(platform.process.wait(60) == 0, "it did not end well")
+    return time.monotonic() - pressed
 
 
 def _where(spent: dict[str, float], accepted: float) -> list[Figure]:

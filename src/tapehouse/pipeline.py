@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 import msgspec
@@ -38,6 +38,8 @@ SWITCH_EVERY = 0.001
 """Seconds a thread may keep the interpreter while another wants it: the loop answers while the fold works."""
 MAINTAIN_EVERY = 10.0
 """Seconds between two looks at what upkeep is due."""
+UPKEEP_ENDS_WITHIN = 2.0
+"""Seconds that a merge under way has to end when we are to stop; one that is cut short is done by the next start."""
 DISPUTES_EVERY = 1.0
 COMMITTED_WITHIN = 5.0
 """Seconds after which the trades of a window that was just closed are in bronze."""
@@ -98,7 +100,9 @@ async def run(parts: Parts) -> None:
             if source is not None:
                 await source.close()
         parts.tape.close()
-        await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(folding.stop))
+        await asyncio.gather(
+            asyncio.to_thread(maintaining.stop, within=UPKEEP_ENDS_WITHIN), asyncio.to_thread(folding.stop)
+        )
 
 
 def follow(parts: Parts) -> Sequence[Coroutine[Any, Any, None]]:
@@ -130,7 +134,7 @@ def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Ev
 def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping: threading.Event) -> None:
     """Keep the tables small and fast to read, at a pace."""
     while not stopping.wait(MAINTAIN_EVERY):
-        maintenance.run_once(to_time(now()))
+        maintenance.run_once(to_time(now()), go_on=lambda: not stopping.is_set())
 
 
 class Disputed(Protocol):
@@ -185,8 +189,9 @@ class Stage:
         """Return when the thread has ended; raise what ended it."""
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
-    def stop(self) -> None:
-        """End the thread and wait for it; raise what went wrong in it."""
+    def stop(self, within: float | None = None) -> None:
+        """End the thread and wait for it, for so many seconds at most; raise what went wrong in it."""
         self._stopping.set()
-        self._threads.shutdown()
-        self._ended.result()
+        self._threads.shutdown(wait=False)
+        if wait([self._ended], within).done:
+            self._ended.result()

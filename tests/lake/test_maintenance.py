@@ -58,6 +58,13 @@ def test_a_run_does_a_bounded_piece_and_tells_that_more_is_due(lake, make_trades
     ]
 
 
+def test_a_run_that_is_to_end_does_no_further_merge(lake, make_trades):
+    for batch in range(2 * FAN_IN):
+        lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)
+    asked = iter([True, False, False])
+    assert Maintenance(lake).run_once(DAY, go_on=lambda: next(asked)).merges == 1
+
+
 def test_a_past_day_that_is_still_written_to_is_not_finished(lake, make_trades):
     for batch in range(3):
         lake.append(TRADES, make_trades(batch, 1), writer="engine", batch=batch)

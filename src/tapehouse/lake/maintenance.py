@@ -1,7 +1,8 @@
 """Upkeep beside the writing: merges, checkpoints, log, vacuum, short coverage; a bounded piece at a time."""
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,17 +51,21 @@ class Maintenance:
         self._ours = [name for name in TABLES if lake.may_write(name)]
         lake.place.clear_scratch()
 
-    def run_once(self, now: datetime) -> Report:
-        """Do what is due at `now` (aware UTC), within MERGES_A_RUN merges; `pending` tells that more is due."""
+    def run_once(self, now: datetime, *, go_on: Callable[[], bool] = lambda: True) -> Report:
+        """Do what is due at `now` (aware UTC), within MERGES_A_RUN merges; `pending` tells that more is due.
+
+        Asked before each merge, `go_on` may end the run early: nothing depends on when upkeep is done.
+        """
         report = Report()
         started = time.perf_counter()
-        self._merge(now, report)
-        self._thin(now, report)
-        self._vacuum(now, report)
+        self._merge(now, report, go_on)
+        if go_on():
+            self._thin(now, report)
+            self._vacuum(now, report)
         report.seconds = time.perf_counter() - started
         return report
 
-    def _merge(self, now: datetime, report: Report) -> None:
+    def _merge(self, now: datetime, report: Report, go_on: Callable[[], bool]) -> None:
         quiet = now - self._finished_after
         finished_before, quiet_since = quiet.date().isoformat(), int(quiet.timestamp() * 1000)
         for name in self._ours:
@@ -73,7 +78,7 @@ class Maintenance:
             now_done = [merge for merge in due if not merge.final][:MERGES_A_RUN]
             now_done += [merge for merge in due if merge.final][:FINAL_MERGES_A_RUN]
             report.pending |= len(due) > len(now_done)
-            for merge in now_done:
+            for merge in itertools.takewhile(lambda _: go_on(), now_done):
                 compaction.compact(self._lake, name, merge)
                 telemetry.maintenance_runs.labels(name, "finish" if merge.final else "merge").inc()
                 report.merges += 1
