@@ -184,9 +184,13 @@ def test_no_secret_is_in_what_it_logs(served, platform):
     assert "very-secret" not in up.log()
 
 
-def test_the_demo_needs_no_network_and_no_setting_and_soon_has_signals_to_show(platform):
+def test_the_demo_needs_no_network_and_no_setting_and_soon_has_verified_candles_and_signals_to_show(platform):
     up = platform(None, "BTCUSDT").start("--demo")
     up.until_health(has_traded)
+    symbol = up.until_health(lambda health: health["symbols"]["BTCUSDT"]["agreeing_candles"], ALL_OF_THE_PAST)[
+        "symbols"
+    ]["BTCUSDT"]
+    assert symbol["agreeing_candles"] == symbol["checked_candles"]
     signals = "/signals?symbol=BTCUSDT&kind=price_outlier&state=confirmed"
     up.until_served(signals, lambda told: told["signals"], patience=ALL_OF_THE_PAST)
     assert up.stop() == 0
