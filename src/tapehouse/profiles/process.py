@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -64,8 +65,11 @@ def keep_memory_together() -> None:
 def let_go_of_the_start() -> None:
     """Give back what only the start needed: freed memory, and the pages of programs that making it ready ran through.
 
-    Code is never written to, so a page that is needed after all comes back from the file, which the system has cached.
+    What lives on from the start (modules, classes) is looked at no more for garbage, which is found sooner and in less
+    time among the rest. Code is never written to, so a page that is needed after all comes back from the file, which the system has cached.
     """
+    gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):  # another system than Linux with glibc
         library = ctypes.CDLL(None)
         library.malloc_trim(0)
