@@ -53,6 +53,11 @@ def test_a_value_is_a_number_of_its_utc_day():
         {"value": "a lot"},
         {"value": 28},
         {"value": "nan"},
+        {"value": "2_8"},
+        {"value": "028"},
+        {"value": " 28"},
+        {"value": "\uff12\uff18"},
+        {"timestamp": "1_640_908_800"},
         {"timestamp": "0"},
         {"timestamp": "9999999999999999999"},
         {"timestamp": "04-09-2022"},
@@ -88,7 +93,15 @@ async def test_what_the_answer_says_went_wrong_is_told():
 
 @pytest.mark.parametrize(
     ("until", "next_in"),
-    [("3600", 3630.0), ("10", 300.0), ("-40", 300.0), ("99999", 21_600.0), ("soon", 21_600.0), (None, 21_600.0)],
+    [
+        ("3600", 3630.0),
+        ("10", 300.0),
+        ("-40", 300.0),
+        ("99999", 21_600.0),
+        ("soon", 21_600.0),
+        ("nan", 21_600.0),
+        (None, 21_600.0),
+    ],
 )
 async def test_it_is_asked_again_when_the_next_value_is_due_within_bounds(until, next_in):
     found = await index().fetch(Asking(body(day(time_until_update=until) if until else day())))

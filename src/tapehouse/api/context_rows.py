@@ -7,7 +7,7 @@ import msgspec
 
 from tapehouse.api.encoding import time_text
 from tapehouse.market.coins import base_of
-from tapehouse.market.context import Value, Version
+from tapehouse.market.context import Value, Version, is_number
 from tapehouse.producers.coingecko.wire import GLOBAL, MARKETS, PRICES
 
 ATTRIBUTIONS = {
@@ -15,14 +15,16 @@ ATTRIBUTIONS = {
     "sentiment": {"text": "Crypto Fear & Greed Index by alternative.me", "url": "https://alternative.me/crypto/"},
 }
 """What the upstreams ask to be shown where their data is."""
-_TEXTS = frozenset({"id", "symbol", "name", "key", "source", "title", "summary", "publisher", "link", "story"})
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""JSON's grammar of a number: no leading zero, and no digits but these ten."""
 
 
 def version_fields(version: Version, *, exact_numbers: bool) -> dict[str, object]:
     """Return the columns and fields of a version; decimals as JSON numbers or, for a browser, as text."""
     told = version.observation
-    fields = {name: _said(name, value, exact_numbers=exact_numbers) for name, value in told.fields.items()}
+    fields: dict[str, object] = dict(told.fields)
+    if exact_numbers:
+        fields |= {name: _number(value) for name, value in told.fields.items() if is_number(told.kind, name)}
     return {
         **fields,
         "source": told.source,
@@ -33,10 +35,11 @@ def version_fields(version: Version, *, exact_numbers: bool) -> dict[str, object
     }
 
 
-def _said(name: str, value: Value, *, exact_numbers: bool) -> object:
-    if exact_numbers and isinstance(value, str) and name not in _TEXTS and _DECIMAL.fullmatch(value):
-        return msgspec.Raw(value.encode())
-    return value
+def _number(value: Value) -> object:
+    """Return a number as JSON has it, None for what is none."""
+    if not isinstance(value, str):
+        return value
+    return msgspec.Raw(value.encode()) if _NUMBER.fullmatch(value) else None
 
 
 def ticker_of(version: Version) -> str:

@@ -33,16 +33,19 @@ class GlobalMarket(Told):
 
 
 class CoinVersion(Told):
-    """What CoinGecko told of a coin; amounts in US dollars, as it wrote them."""
+    """What CoinGecko told of a coin; amounts in US dollars, as it wrote them.
+
+    Answers about prices (`coingecko_price`) and the past (`coingecko_history`) lack the fields that are not required.
+    """
 
     current_price: Exact | None
     market_cap: Exact | None
-    market_cap_rank: int | None
     total_volume: Exact | None
-    price_change_percentage_24h: Exact | None
-    circulating_supply: Exact | None
-    max_supply: Exact | None
-    ath: Exact | None
+    price_change_percentage_24h: Exact | None = None
+    market_cap_rank: int | None = None
+    circulating_supply: Exact | None = None
+    max_supply: Exact | None = None
+    ath: Exact | None = None
 
 
 class SymbolMarket(CoinVersion):

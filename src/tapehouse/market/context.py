@@ -12,10 +12,33 @@ import msgspec
 Kind = Literal["market_data", "sentiment", "news", "symbols"]
 Value = str | int | float | bool | list[str] | None
 
+NUMBERS: Mapping[Kind, frozenset[str]] = {
+    "market_data": frozenset(
+        (
+            *("current_price", "market_cap", "market_cap_rank", "fully_diluted_valuation", "total_volume"),
+            *("high_24h", "low_24h", "price_change_24h", "price_change_percentage_24h", "market_cap_change_24h"),
+            *("market_cap_change_percentage_24h", "circulating_supply", "total_supply", "max_supply"),
+            *("ath", "ath_change_percentage", "atl", "atl_change_percentage"),
+            *("total_market_cap", "active_cryptocurrencies", "markets"),
+        )
+    ),
+    "sentiment": frozenset({"value"}),
+    "news": frozenset({"sentiment", "delay_hours"}),
+    "symbols": frozenset({"tick_size", "step_size"}),
+}
+"""The fields of each kind that hold numbers, amounts as the text of a decimal; others stay as they are told."""
+SHARE_OF = "market_cap_percentage_"
+"""What the name of a coin's share of the whole market begins with: a number as well."""
+
 MOST_KEYS = 50_000
 """So many keys of a kind are remembered; the one told longest ago is forgotten first."""
 MOST_SERIES = 1_000
 """So many series told whole are remembered."""
+
+
+def is_number(kind: Kind, name: str) -> bool:
+    """Tell whether a field of a kind holds a number."""
+    return name in NUMBERS[kind] or (kind == "market_data" and name.startswith(SHARE_OF))
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@
  "time_until_update":"68499"}],"metadata":{"error":null}}
 """
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -35,7 +36,7 @@ class IndexDay(msgspec.Struct):
 
     def to_observation(self, received_at: int) -> Observation:
         """Return the day's value; raise ValueError when it cannot be true."""
-        value, at = int(self.value), int(self.timestamp)
+        value, at = _whole_number(self.value), _whole_number(self.timestamp)
         if not 0 <= value <= 100:
             raise ValueError(f"an index of {value}; it goes from 0 to 100")
         if not EARLIEST <= at <= (received_at + DAY) // SECOND:
@@ -54,6 +55,16 @@ class _Metadata(msgspec.Struct):
 class _Answer(msgspec.Struct):
     data: list[msgspec.Raw]
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+
+def _whole_number(text: str) -> int:
+    """Read a whole number as JSON would write it; `int` takes "2_8", "028" and the digits of other scripts."""
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ValueError(f"no whole number: {text[:40]!r}")
+    return int(text)
 
 
 _DAY = msgspec.json.Decoder(IndexDay)
@@ -104,7 +115,8 @@ class FearGreed:
     def _until_next(self, frames: list[bytes]) -> float:
         """Return when the next value is due, and a little later: they are late at times."""
         try:
-            due = float(_DAY.decode(frames[-1]).time_until_update or self.interval)
+            told = _DAY.decode(frames[-1]).time_until_update
+            due = self.interval if told is None else _whole_number(told)
         except (IndexError, ValueError, msgspec.MsgspecError):
             due = self.interval
         return min(max(due + LATE_BY, SOONEST), self.interval)
