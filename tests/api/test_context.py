@@ -1,10 +1,12 @@
 import json
 import time
 
+import httpx
 import pytest
 from websockets.sync.client import connect
 
 from tapehouse.api.context_queries import ContextQueries
+from tapehouse.api.context_rows import by_symbol, whole_market
 from tapehouse.catalog import CONTEXT_TABLES
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.windows import DAY, SECOND
@@ -72,6 +74,47 @@ def test_a_coin_is_told_under_its_symbol_with_every_digit_and_its_source_named(p
 def test_of_coins_that_share_a_symbol_the_larger_is_told(publish, api):
     publish(coin("bridged-bitcoin", market_cap_rank=900), coin("bitcoin"))
     assert [row["key"] for row in api.get("/market").json()["market"]] == ["bitcoin"]
+
+
+MATIC = {"symbol": "matic", "name": "Matic Network", "market_cap_rank": 90}
+POL = {"symbol": "pol", "name": "Polygon", "market_cap_rank": 60}
+PINNED = {"coingecko_coins": ("ETH=polygon-ecosystem-token",)}
+
+
+def test_a_pinned_coin_is_told_whatever_ticker_coingecko_has_for_it(publish, market, serving):
+    publish(coin("ethereum", symbol="eth"), coin("polygon-ecosystem-token", **POL), coin("matic-network", **MATIC))
+    with serving(market, **PINNED) as at, httpx.Client(base_url=at) as api:
+        assert api.get("/market/ETHUSDT").json()["coin"] == "polygon-ecosystem-token"
+        assert [row["key"] for row in api.get("/market").json()["market"]] == ["polygon-ecosystem-token"]
+
+
+def test_after_a_pin_is_changed_the_namesake_told_before_is_told_no_more(publish, market, serving):
+    publish(coin("staked-ether", symbol="eth", market_cap_rank=2))
+    with serving(market, coingecko_coins=("ETH=ethereum-pow",)) as at, httpx.Client(base_url=at) as api:
+        assert api.get("/market/ETHUSDT").json()["coin"] is None
+        publish(coin("ethereum-pow", symbol="eth", market_cap_rank=700))
+        assert api.get("/market/ETHUSDT").json()["coin"] == "ethereum-pow"
+
+
+def test_of_namesakes_nobody_lists_the_one_that_was_told_last_is_told():
+    told = [coin("old", symbol="jto", at=NOW - DAY, market_cap_rank=9), coin("new", symbol="jto", market_cap_rank=90)]
+    assert [(symbol, each.observation.key) for symbol, each in by_symbol(told, ["JTOUSDT"], {})] == [("JTOUSDT", "new")]
+
+
+def test_a_listener_hears_of_the_pinned_coin_at_first_and_as_it_changes(publish, market, serving):
+    publish(coin("polygon-ecosystem-token", **POL), coin("ethereum", symbol="eth"))
+    with serving(market, **PINNED) as at, connect(at.replace("http", "ws") + "/live") as socket:
+        socket.send(json.dumps({"subscribe": {"symbols": ["ETHUSDT"], "channels": ["market"]}}))
+        told = (json.loads(socket.recv(WITHIN)) for _ in range(10))
+        markets = (message["market"] for message in told if message["type"] == "market")
+        assert [row["name"] for row in next(markets)] == ["Polygon"]
+        publish(coin("polygon-ecosystem-token", at=NOW + SECOND, current_price="2", **POL))
+        assert [(row["symbol"], row["current_price"]) for row in next(markets)] == [("ETHUSDT", "2")]
+
+
+def test_of_several_tellings_of_the_whole_market_the_newest_is_told():
+    assert whole_market([whole(NOW - SECOND), whole(NOW), whole(NOW - DAY)]).observation.observed_at == NOW
+    assert whole_market([coin()]) is None
 
 
 def test_a_price_told_since_takes_the_place_of_the_older_one(publish, api):

@@ -1,7 +1,7 @@
 """What happens is told to everyone who listens: each message is encoded once, and only when somebody wants it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tapehouse.api import messages
 from tapehouse.api.audience import Audience
@@ -25,11 +25,14 @@ Report = Callable[[Iterable[str]], dict[str, object]]
 class Broadcast:
     """Follows the live view for as long as `run` runs."""
 
-    def __init__(self, view: LiveView, standing: Standing, report: Report, audience: Audience) -> None:
+    def __init__(
+        self, view: LiveView, standing: Standing, report: Report, audience: Audience, pins: Mapping[str, str]
+    ) -> None:
         self._view = view
         self._standing = standing
         self._report = report
         self._audience = audience
+        self._pins = pins
         self._traded: set[str] = set()
 
     async def run(self) -> None:
@@ -38,7 +41,7 @@ class Broadcast:
             tasks.create_task(self._follow())
             tasks.create_task(_repeat(PRICES_EVERY, self._tell_prices))
             tasks.create_task(_repeat(HEALTH_EVERY, self._tell_health))
-            tasks.create_task(_repeat(CONTEXT_EVERY, ContextChanges(self._view, self._audience).tell))
+            tasks.create_task(_repeat(CONTEXT_EVERY, ContextChanges(self._view, self._audience, self._pins).tell))
             tasks.create_task(_repeat(SIGNALS_EVERY, SignalChanges(self._view, self._audience).tell))
 
     def health(self, symbols: Iterable[str]) -> str:

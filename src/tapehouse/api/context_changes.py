@@ -1,6 +1,6 @@
 """Changes of the market's context, told to those clients of the live socket who listen to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tapehouse.api import messages
 from tapehouse.api.audience import Audience
@@ -14,11 +14,12 @@ CHANNELS = ("market", "sentiment", "news")
 
 
 class ContextChanges:
-    """Tells what has changed since it told last."""
+    """Tells what has changed since it told last; `pins` name the coins of tickers."""
 
-    def __init__(self, view: LiveView, audience: Audience) -> None:
+    def __init__(self, view: LiveView, audience: Audience, pins: Mapping[str, str]) -> None:
         self._view = view
         self._audience = audience
+        self._pins = pins
         self._told = view.context.sequence
 
     def tell(self) -> None:
@@ -40,7 +41,7 @@ class ContextChanges:
             return
         sequence, known = self._view.sequence, coins(self._view.context.newest("market_data"))
         changed = {change.observation.key for change in changes}
-        for symbol, coin in by_symbol(known.values(), self._view.symbols()):
+        for symbol, coin in by_symbol(known.values(), self._view.symbols(), self._pins):
             listeners = self._audience.of("market", symbol)
             if listeners and coin.observation.key in changed:
                 offer(listeners, messages.market(sequence, [(symbol, coin)], None))

@@ -1,6 +1,6 @@
 """Questions about the market's context: the newest from memory, what was known before from the lake."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -22,11 +22,15 @@ MARKET_DAYS_READ = 31
 
 
 class ContextQueries:
-    """Reads that may take milliseconds: call them on a thread, but for `market` without a time."""
+    """Reads that may take milliseconds: call them on a thread, but for `market` without a time.
 
-    def __init__(self, view: ContextView, lake: Lake) -> None:
+    `pins` name the coins of tickers, as they do where CoinGecko is asked.
+    """
+
+    def __init__(self, view: ContextView, lake: Lake, pins: Mapping[str, str] | None = None) -> None:
         self._view = view
         self._lake = lake
+        self._pins = pins or {}
 
     def market(self, as_of: datetime | None = None) -> list[Version]:
         """Return the newest version of each coin, and of the whole market."""
@@ -41,7 +45,11 @@ class ContextQueries:
 
     def coin(self, symbol: str) -> Version | None:
         """Return the coin of a symbol as it is now."""
-        return dict(by_symbol(coins(self.market()).values(), [symbol])).get(symbol)
+        return dict(self.coins_of([symbol], self.market())).get(symbol)
+
+    def coins_of(self, symbols: Iterable[str], versions: Iterable[Version]) -> Iterator[tuple[str, Version]]:
+        """Give the coin of each symbol that has one among what `market` returned."""
+        return by_symbol(coins(versions).values(), symbols, self._pins)
 
     def versions_of_coin(self, coin: str, limit: int, as_of: datetime | None = None) -> list[Version]:
         """Return the last `limit` versions of what was told of a coin, by what they are as of."""

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from tapehouse.api import context_schemas as schemas
 from tapehouse.api.asked import AsOf, Days, Limit, Search, Symbol, SymbolMentioned, known
 from tapehouse.api.context_queries import ContextQueries, ticker_asked
-from tapehouse.api.context_rows import ATTRIBUTIONS, by_symbol, coins, version_fields, whole_market
+from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields, whole_market
 from tapehouse.api.encoding import to_json
 from tapehouse.api.problems import PROBLEMS, unknown_symbol
 from tapehouse.api.reads import Reads
@@ -30,7 +30,7 @@ def _add_market(routes: APIRouter, view: LiveView, queries: ContextQueries, read
         def read() -> bytes:
             versions = queries.market(as_of)
             whole = whole_market(versions)
-            found = by_symbol(coins(versions).values(), view.symbols())
+            found = queries.coins_of(view.symbols(), versions)
             rows = [{"symbol": symbol, **_coin(coin)} for symbol, coin in found]
             head = {"attribution": ATTRIBUTIONS["market_data"], "global": None if whole is None else _row(whole)}
             return to_json({**head, "count": len(rows), "market": rows})

@@ -1,12 +1,12 @@
 """The market's context as the API says it: columns and fields side by side, by the tables' names."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from tapehouse.api.encoding import time_text
-from tapehouse.market.coins import base_of
+from tapehouse.market.coins import base_of, coin_named
 from tapehouse.market.context import Value, Version, is_number
 from tapehouse.producers.coingecko.wire import GLOBAL, MARKETS, PRICES
 
@@ -67,21 +67,30 @@ def coins(versions: Iterable[Version]) -> dict[str, Version]:
     return found
 
 
-def by_symbol(versions: Iterable[Version], symbols: Iterable[str]) -> Iterator[tuple[str, Version]]:
-    """Give the coin of each symbol that has one; of namesakes, the one that ranks first."""
-    by_ticker: dict[str, Version] = {}
-    for version in sorted(versions, key=_rank):
-        by_ticker.setdefault(ticker_of(version), version)
+def by_symbol(
+    versions: Iterable[Version], symbols: Iterable[str], pins: Mapping[str, str]
+) -> Iterator[tuple[str, Version]]:
+    """Give the coin of each symbol that has one: the one CoinGecko is asked for under its base.
+
+    Where neither `pins` nor the coins listed here name one, it is the coin of that ticker that was told last: of
+    namesakes no more than one is asked for.
+    """
+    by_id = {version.observation.key: version for version in versions}
+    by_ticker = {ticker_of(version): version for version in sorted(by_id.values(), key=_told_last)}
     for symbol in symbols:
-        if (coin := by_ticker.get(base_of(symbol))) is not None:
+        ticker = base_of(symbol)
+        named = coin_named(ticker, pins)
+        coin = by_ticker.get(ticker) if named is None else by_id.get(named)
+        if coin is not None:
             yield symbol, coin
 
 
 def whole_market(versions: Iterable[Version]) -> Version | None:
     """Return what was told last of the market as a whole."""
-    return next((version for version in versions if version.observation.source == GLOBAL), None)
+    told = (version for version in versions if version.observation.source == GLOBAL)
+    return max(told, key=lambda version: (version.observation.observed_at, version.known_at), default=None)
 
 
-def _rank(version: Version) -> float:
+def _told_last(version: Version) -> tuple[int, float]:
     rank = version.observation.fields.get("market_cap_rank")
-    return rank if isinstance(rank, int) else float("inf")
+    return version.known_at, -rank if isinstance(rank, int) else float("-inf")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import msgspec
 from starlette.types import Message
@@ -30,12 +31,12 @@ _TRY_AGAIN_LATER = 1013
 class LiveSocket:
     """Serves clients of `/live`; `run` has to run meanwhile."""
 
-    def __init__(self, view: LiveView, queries: Queries, reads: Reads, report: Report) -> None:
+    def __init__(self, view: LiveView, queries: Queries, reads: Reads, report: Report, pins: Mapping[str, str]) -> None:
         self._view = view
         self._reads = reads
-        self._standing = Standing(view, queries)
+        self._standing = Standing(view, queries, pins)
         self._audience = Audience()
-        self._broadcast = Broadcast(view, self._standing, report, self._audience)
+        self._broadcast = Broadcast(view, self._standing, report, self._audience, pins)
 
     async def run(self) -> None:
         """Tell the clients what happens until cancelled."""

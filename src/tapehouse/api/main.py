@@ -55,11 +55,12 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     """Build the app over what is true now (`view`) and what is stored (`lake`)."""
     reads = Reads()
     queries = Queries(view, lake)
+    pins = settings.coingecko_pins()
 
     def report(symbols: Iterable[str]) -> dict[str, object]:
         return health.report(health.take(view, source_status(), time.time_ns() // 1000), symbols)
 
-    live = LiveSocket(view, queries, reads, report)
+    live = LiveSocket(view, queries, reads, report, pins)
     app = FastAPI(
         title="Tapehouse API",
         version=tapehouse.__version__,
@@ -70,7 +71,7 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     )
     app.include_router(routes.build(view, queries, reads, report))
     app.include_router(analytics_routes.build(view, queries, reads))
-    app.include_router(context_routes.build(view, ContextQueries(view.context, lake), reads))
+    app.include_router(context_routes.build(view, ContextQueries(view.context, lake, pins), reads))
     app.include_router(signal_routes.build(view, SignalQueries(view.signals, lake), reads))
     app.router.routes.append(WebSocketRoute("/live", live.serve))
     page.register(app, docs_page(settings))

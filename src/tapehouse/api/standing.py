@@ -1,6 +1,6 @@
 """Where things stand, as messages of the live socket: for who has just come, and for who has fallen behind."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tapehouse.api import messages
 from tapehouse.api.context_rows import by_symbol, coins, whole_market
@@ -21,11 +21,15 @@ SIGNALS = 200
 
 
 class Standing:
-    """Makes the messages; `snapshot` reads the lake and belongs on a thread, the others read memory."""
+    """Makes the messages; `snapshot` reads the lake and belongs on a thread, the others read memory.
 
-    def __init__(self, view: LiveView, queries: Queries) -> None:
+    `pins` name the coins of tickers.
+    """
+
+    def __init__(self, view: LiveView, queries: Queries, pins: Mapping[str, str]) -> None:
         self._view = view
         self._queries = queries
+        self._pins = pins
 
     def snapshot(self, wanted: Subscribe) -> str:
         """Tell all that is asked for, history included."""
@@ -56,7 +60,7 @@ class Standing:
         sequence, context = self._view.sequence, self._view.context
         if "market" in wanted.channels:
             versions = context.newest("market_data")
-            found = by_symbol(coins(versions).values(), wanted.symbols)
+            found = by_symbol(coins(versions).values(), wanted.symbols, self._pins)
             yield messages.market(sequence, found, whole_market(versions))
         if "sentiment" in wanted.channels:
             yield messages.sentiment(sequence, context.newest("sentiment")[-DAYS:])

@@ -137,7 +137,11 @@ def coin_traded(symbol: str, pins: Mapping[str, str]) -> str | None:
     quote = next((quote for quote in DOLLARS if symbol.endswith(quote) and symbol != quote), None)
     if quote is None:
         return None
-    ticker = symbol.removesuffix(quote)
+    return coin_named(symbol.removesuffix(quote), pins)
+
+
+def coin_named(ticker: str, pins: Mapping[str, str]) -> str | None:
+    """Return the coin, by its id on CoinGecko, that a ticker names: by a pin, else as listed here."""
     return pins.get(ticker) or _BY_TICKER.get(ticker)
 
 
