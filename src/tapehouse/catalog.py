@@ -420,7 +420,11 @@ TOPICS: Mapping[str, Topic] = {
         Topic(CONTEXT_TOPICS["news"], "an item of a feed", "source"),
         Topic(CONTEXT_TOPICS["symbols"], "what the exchange says of a symbol", "source"),
         Topic("candles", "a revision of a candle", "venue:symbol"),
-        Topic(DEAD_LETTERS, "a message that is refused or of a kind nobody knows, with the reason", "venue:symbol"),
+        Topic(
+            DEAD_LETTERS,
+            "a message that is refused or of a kind nobody knows, with the reason",
+            "venue:symbol or source",
+        ),
         Topic(
             POSITIONS,
             "which trade ids of a symbol a producer has put on the tape",

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from tapehouse.catalog import TABLES
 from tapehouse.cli import main
 from tapehouse.errors import ConfigError
+from tapehouse.producers.context import READERS
 from tapehouse.profiles.schemas import MESSAGES, schema, schema_names, schema_text
-from tapehouse.streaming.context import READERS
 
 
 def test_every_table_and_every_source_has_a_schema():

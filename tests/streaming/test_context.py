@@ -6,7 +6,8 @@ import pytest
 
 from tapehouse.catalog import MARKET_DATA, REJECTED, SENTIMENT
 from tapehouse.ports import Batch
-from tapehouse.streaming.context import READERS, Context
+from tapehouse.producers.context import READERS
+from tapehouse.streaming.context import Context
 
 AT = 1_723_161_000_000_000
 

@@ -21,6 +21,7 @@ from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.routing import binance_route
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.producers.binance.symbols import named
+from tapehouse.producers.context import context_route
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
@@ -117,10 +118,7 @@ def route_for(settings: Settings) -> Route:
     of_binance = binance_route(settings.symbols)
 
     def route(batch: Batch) -> Iterable[Routed]:
-        topic = CONTEXT_TOPICS.get(batch.shape)
-        if topic is None:
-            return of_binance(batch)
-        return [Routed(topic, frame, at) for frame, at in zip(batch.frames, batch.received_at, strict=True)]
+        return context_route(batch) if batch.shape in CONTEXT_TOPICS else of_binance(batch)
 
     return route
 

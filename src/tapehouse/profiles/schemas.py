@@ -6,25 +6,17 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tapehouse.catalog import TABLES, VENUE
+from tapehouse.catalog import TABLES
 from tapehouse.errors import ConfigError
-from tapehouse.producers import fear_greed, newsapi, rss
-from tapehouse.producers.binance import listing, wire as binance
-from tapehouse.producers.coingecko import wire as coingecko
+from tapehouse.producers.binance import wire as binance
+from tapehouse.producers.context import MODELS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MESSAGES: Mapping[str, type] = {
     "binance.stream": binance.StreamMessage,
     "binance.historical_trade": binance.HistoricalTrade,
     "binance.aggregate_trade": binance.AggregateTrade,
-    VENUE: listing.ListedPair,
-    coingecko.MARKETS: coingecko.MarketCoin,
-    coingecko.PRICES: coingecko.CoinPrice,
-    coingecko.GLOBAL: coingecko.GlobalMarket,
-    coingecko.HISTORY: coingecko.HistoryPoint,
-    fear_greed.SOURCE: fear_greed.IndexDay,
-    rss.SOURCE: rss.FeedEntry,
-    newsapi.SOURCE: newsapi.Article,
+    **MODELS,
 }
 """What a frame of each source holds: the value of a message on Kafka, and `payload` in bronze."""
 

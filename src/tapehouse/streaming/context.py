@@ -3,39 +3,22 @@
 What is told is the same whoever polled it and however often: the same key with the same fields is one row.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
-import msgspec
 import polars as pl
 
 from tapehouse import telemetry
-from tapehouse.catalog import CONTEXT_TABLES, CONTEXT_TOPICS, MARKET_DATA, VENUE
-from tapehouse.market.context import MOST_KEYS, Known, KnownPast, Observation, Version
+from tapehouse.catalog import CONTEXT_TABLES, MARKET_DATA
+from tapehouse.market.context import MOST_KEYS, Known, KnownPast, Version
 from tapehouse.market.events import Rejected
 from tapehouse.ports import Batch, Lake
-from tapehouse.producers import fear_greed, newsapi, rss
-from tapehouse.producers.binance import listing
 from tapehouse.producers.coingecko import wire as coingecko
+from tapehouse.producers.context import read
 from tapehouse.streaming.story_links import StoryLinks
 
-Reader = Callable[[bytes, int], Observation]
-"""From a frame and when it was received; raises ValueError or msgspec.MsgspecError when it cannot be read."""
-
-READERS: Mapping[str, Reader] = {
-    coingecko.MARKETS: coingecko.market_coin,
-    coingecko.PRICES: coingecko.coin_price,
-    coingecko.GLOBAL: coingecko.global_market,
-    coingecko.HISTORY: coingecko.history_point,
-    fear_greed.SOURCE: fear_greed.index_day,
-    rss.SOURCE: rss.feed_entry,
-    newsapi.SOURCE: newsapi.article,
-    VENUE: listing.listed_symbol,
-}
-"""How the frames of each source are read."""
 MOST_REFUSED = 1_000
 """So many refused frames are remembered: an upstream tells the same fault at every poll."""
-UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 
 
 class Context:
@@ -68,10 +51,9 @@ class Context:
         """Read a batch; return what is new in it, and what is refused for the first time."""
         versions, rejected = [], []
         for frame, received_at in zip(batch.frames, batch.received_at, strict=True):
-            try:
-                observation = _read(batch, frame, received_at)
-            except UNREADABLE as error:
-                rejected += self._refuse(Rejected(CONTEXT_TOPICS[batch.shape], _reason(error), frame, received_at))
+            observation = read(batch, frame, received_at)
+            if isinstance(observation, Rejected):
+                rejected += self._refuse(observation)
                 continue
             known = self._past if observation.source == coingecko.HISTORY else self._known[observation.kind]
             known_at = known.take(observation)
@@ -110,19 +92,3 @@ def recall_context(lake: Lake) -> Context:
 def _told(rows: pl.LazyFrame) -> Iterator[tuple[str, str, str, int, int]]:
     times = [pl.col(name).to_physical() for name in ("observed_at", "known_at")]
     return rows.sort("known_at").select("source", "key", "fields", *times).collect().iter_rows()
-
-
-def _read(batch: Batch, frame: bytes, received_at: int) -> Observation:
-    read = READERS.get(batch.symbol)
-    if read is None:
-        raise ValueError(f"a source that is not known: {batch.symbol}")
-    observation = read(frame, received_at)
-    if observation.kind != batch.shape:
-        raise ValueError(f"{batch.symbol} tells {observation.kind}, not {batch.shape}")
-    return observation
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return (str(error) or type(error).__name__)[:200]
