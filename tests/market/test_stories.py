@@ -42,27 +42,34 @@ def test_the_same_link_in_another_feed_is_the_same_story():
     stories = Stories()
     first = stories.story_of(("rss:a", "1"), TITLE, "https://example.com/heist?utm_source=a", NOW)
     second = stories.story_of(("rss:b", "2"), "Another title altogether", "http://www.example.com/heist", NOW)
-    assert (first, second) == ("1", "1")
+    assert (first, second) == ("rss:a 1", "rss:a 1")
 
 
 def test_nearly_the_same_title_of_another_publisher_is_the_same_story():
     stories = Stories()
     stories.story_of(("rss:a", "1"), TITLE, "https://a.example/heist", NOW)
     retold = "Circle, Tether freeze hacker wallet after massive exchange heist"
-    assert stories.story_of(("rss:b", "2"), retold, "https://b.example/x", NOW + DAY) == "1"
+    assert stories.story_of(("rss:b", "2"), retold, "https://b.example/x", NOW + DAY) == "rss:a 1"
+
+
+def test_one_key_of_two_feeds_names_two_stories():
+    stories = Stories()
+    one = stories.story_of(("rss:a", "1"), TITLE, "https://a.example/heist", NOW)
+    other = stories.story_of(("rss:b", "1"), "Another title altogether", "https://b.example/1", NOW)
+    assert (one, other) == ("rss:a 1", "rss:b 1")
 
 
 def test_a_publisher_who_repeats_a_title_tells_a_new_story():
     stories = Stories()
     stories.story_of(("rss:a", "1"), "Bitcoin price analysis for the coming week", "https://a.example/1", NOW)
     again = stories.story_of(("rss:a", "2"), "Bitcoin price analysis for the coming week", "https://a.example/2", NOW)
-    assert again == "2"
+    assert again == "rss:a 2"
 
 
 def test_a_title_that_comes_again_much_later_is_a_new_story():
     stories = Stories()
     stories.story_of(("rss:a", "1"), TITLE, "https://a.example/heist", NOW)
-    assert stories.story_of(("rss:b", "2"), TITLE, "https://b.example/x", NOW + 4 * DAY) == "2"
+    assert stories.story_of(("rss:b", "2"), TITLE, "https://b.example/x", NOW + 4 * DAY) == "rss:b 2"
 
 
 def test_titles_with_other_numbers_are_not_alike():
@@ -79,22 +86,24 @@ def test_an_item_keeps_its_story_when_its_title_is_edited():
     stories = Stories()
     stories.story_of(("rss:a", "1"), TITLE, "https://a.example/heist", NOW)
     stories.story_of(("rss:b", "2"), TITLE, "https://b.example/heist", NOW)
-    assert stories.story_of(("rss:b", "2"), "Corrected: nothing was stolen", "https://b.example/heist", NOW) == "1"
+    assert (
+        stories.story_of(("rss:b", "2"), "Corrected: nothing was stolen", "https://b.example/heist", NOW) == "rss:a 1"
+    )
 
 
 def test_the_story_of_a_story_is_where_it_began():
     stories = Stories()
     for source in "abc":
         told = stories.story_of((f"rss:{source}", source), TITLE, f"https://{source}.example/heist", NOW)
-        assert told == "a"
+        assert told == "rss:a a"
 
 
 def test_what_is_remembered_from_the_tables_is_linked_as_before():
     before, after = Stories(), Stories()
     before.story_of(("rss:a", "1"), TITLE, "https://a.example/heist", NOW)
-    after.remember(("rss:a", "1"), "1", TITLE, "https://a.example/heist", NOW)
+    after.remember(("rss:a", "1"), "rss:a 1", TITLE, "https://a.example/heist", NOW)
     later = (("rss:b", "2"), TITLE, "https://b.example/heist", NOW)
-    assert after.story_of(*later) == before.story_of(*later) == "1"
+    assert after.story_of(*later) == before.story_of(*later) == "rss:a 1"
 
 
 def test_the_oldest_items_are_forgotten_wholly():
@@ -120,6 +129,5 @@ def test_titles_made_from_a_template_are_not_each_compared_with_all():
     stories = Stories()
     for number in range(6_000):  # minutes, when each is compared with all before it
         title = f"Coin number {number} rises on news of funds and banks in the market"
-        assert stories.story_of((f"rss:{number}", str(number)), title, f"https://h{number}.example/1", NOW) == str(
-            number
-        )
+        told = stories.story_of((f"rss:{number}", str(number)), title, f"https://h{number}.example/1", NOW)
+        assert told == f"rss:{number} {number}"

@@ -1,3 +1,4 @@
+import json
 import re
 import time
 
@@ -6,7 +7,9 @@ from playwright.sync_api import Page, expect
 
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
+from tapehouse.producers import rss
 from tapehouse.producers.poll_status import PollStatus, source_status
+from tapehouse.streaming.story_links import StoryLinks
 
 pytestmark = pytest.mark.browser
 
@@ -67,6 +70,15 @@ def test_a_story_of_several_outlets_is_shown_once_with_their_names(publish, addr
     page.goto(address)
     expect(page.locator("#news h3")).to_have_text(["Bitcoin climbs"])
     expect(page.locator("#news .publisher")).to_have_text("A Daily and B Herald")
+
+
+def test_items_of_two_feeds_that_use_one_id_are_both_shown(publish, address, page: Page):
+    links = StoryLinks()
+    for feed in "ab":
+        entry = {"feed": f"https://{feed}.example/rss", "id": "id-1", "title": f"What {feed} has to tell"}
+        publish(Version(links.link(rss.feed_entry(json.dumps(entry).encode(), now())), now(), b""))
+    page.goto(address)
+    expect(page.locator("#news h3")).to_have_count(2)
 
 
 def test_only_the_chosen_coins_stories_are_shown_when_asked(publish, address, page: Page):

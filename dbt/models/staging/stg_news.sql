@@ -7,7 +7,7 @@ renamed as (
         -- ids
         source,
         key,
-        coalesce(fields ->> '$.story', key) as story,
+        coalesce(fields ->> '$.story', source || ' ' || key) as story,
 
         -- text
         fields ->> '$.title' as title,

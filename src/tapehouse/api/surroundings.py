@@ -7,6 +7,7 @@ from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import time_text
 from tapehouse.market.coins import base_of
 from tapehouse.market.context import Kind, Version
+from tapehouse.market.stories import name_of
 from tapehouse.market.windows import DAY
 from tapehouse.streaming.context_view import ContextView
 
@@ -54,7 +55,8 @@ class Surroundings:
             fields = version.observation.fields
             tickers = fields.get("tickers")
             if isinstance(tickers, list) and ticker in tickers:
-                told.setdefault(fields.get("story") or version.observation.key, version)
+                item = version.observation.source, version.observation.key
+                told.setdefault(fields.get("story") or name_of(item), version)
         return list(told.values())
 
     def _newest(self, kind: Kind) -> Sequence[Version]:

@@ -1,6 +1,7 @@
 """Which items of news tell one story: the same link, or nearly the same title from another publisher.
 
-Nothing is merged: every item stays, and names the story by the key of the item that told it first.
+Nothing is merged: every item stays, and names the story by the source and the key of the item that told it first: two
+feeds may use one key for two items.
 """
 
 import re
@@ -74,13 +75,13 @@ class Stories:
         return len(self._items)
 
     def story_of(self, item: tuple[str, str], title: str, link: str, told_at: int) -> str:
-        """Return the story of an item, named by (source, key), and remember it; its own key when it is the first.
+        """Return the story of an item, named by (source, key), and remember it; its own name when it is the first.
 
         An item that is known keeps its story whatever its title has become.
         """
         number = self._numbers.get(item)
         known = None if number is None else self._items[number].story
-        story = known or self._same(link, words_of(title), told_at) or item[1]
+        story = known or self._same(link, words_of(title), told_at) or name_of(item)
         self.remember(item, story, title, link, told_at)
         return story
 
@@ -91,7 +92,6 @@ class Stories:
         self._told += 1
         number, page = self._told, _digest(canonical_link(link))
         words = tuple(self._words.setdefault(word, word) for word in words_of(title))
-        story = item[1] if story == item[1] else story  # the text that is held already
         self._numbers[item] = number
         self._items[number] = Told(item, story, _digest(publisher_of(link)), page, words, told_at)
         if page:
@@ -136,6 +136,11 @@ class Stories:
             holding.remove(number)
             if not holding:
                 del self._by_word[word], self._words[word]
+
+
+def name_of(item: tuple[str, str]) -> str:
+    """Return the name of the story that an item, a source and its key, is the first to tell."""
+    return " ".join(item)
 
 
 def canonical_link(link: str) -> str:

@@ -1,4 +1,4 @@
-"""The link between items of news that tell one story: which item told it first (`fields.story` is its key).
+"""The link between items of news that tell one story: which item told it first (`fields.story` names it).
 
 The story is ours and not the publisher's, so it takes no part in telling whether an item has changed.
 """
@@ -6,7 +6,7 @@ The story is ours and not the publisher's, so it takes no part in telling whethe
 import msgspec
 
 from tapehouse.market.context import Observation, Value, canonical
-from tapehouse.market.stories import Stories
+from tapehouse.market.stories import Stories, name_of
 
 STORY = "story"
 _FIELDS = msgspec.json.Decoder(dict[str, Value])
@@ -19,9 +19,12 @@ class StoryLinks:
         self._stories = Stories()
 
     def recall(self, source: str, key: str, fields: str, observed_at: int) -> str:
-        """Remember a stored item; return its fields as they were told, without the story."""
+        """Remember a stored item; return its fields as they were told, without the story.
+
+        A story is named as its rows name it, by a key alone where they were written before it had the source with it.
+        """
         told = _FIELDS.decode(fields)
-        story = str(told.pop(STORY, key))
+        story = str(told.pop(STORY, name_of((source, key))))
         self._stories.remember((source, key), story, str(told.get("title")), str(told.get("link")), observed_at)
         return canonical(told)
 

@@ -37,7 +37,7 @@ export class News {
   }
 
   add(items) {
-    for (const item of items) this.items.set(`${item.source} ${item.key}`, item);
+    for (const item of items) this.items.set(named(item), item);
     const newest = [...this.items].sort(([, left], [, right]) => seconds(right.observed_at) - seconds(left.observed_at));
     this.items = new Map(newest.slice(0, KEPT));
     this.#show();
@@ -54,13 +54,19 @@ export class News {
   }
 }
 
+/** What an item is known by, and the story it begins: two feeds may use one key for two items. */
+function named(item) {
+  return `${item.source} ${item.key}`;
+}
+
 /** Put the items that tell one story together, newest story first: as it was told first, and who else tells it. */
 function told(items) {
   const stories = new Map();
   for (const item of items.sort((left, right) => seconds(left.observed_at) - seconds(right.observed_at))) {
-    const known = stories.get(item.story ?? item.key);
+    const name = item.story ?? named(item);
+    const known = stories.get(name);
     if (known) known.others.add(item.publisher);
-    else stories.set(item.story ?? item.key, { ...item, others: new Set() });
+    else stories.set(name, { ...item, others: new Set() });
   }
   for (const story of stories.values()) story.others.delete(story.publisher);
   return [...stories.values()].reverse();
