@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tapehouse.market.coins import COINS, NOT_COINS
-from tapehouse.market.mentions import MOST_MENTIONS, mentions
+from tapehouse.market.mentions import MOST_MENTIONS, CoinFinder, mentions
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,62 @@ def test_a_word_counts_where_something_says_that_a_coin_is_meant(text, tickers):
 )
 def test_the_longest_name_takes_what_lies_in_it(text, tickers):
     assert mentions(text).tickers == tickers
+
+
+FOLLOWED = CoinFinder(("BTCUSDT", "JTOUSDT", "NOTUSDT", "1000SATSUSDT", "1INCHUSDT", "AUSDT", "FDUSDUSDT"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tickers"),
+    [
+        ("Jito (JTO) doubles", ["JTO"]),
+        ("JTOUSDT is listed, JTO/BTC and JTO-USD follow", ["JTO"]),
+        ("JTO token unlock", ["JTO"]),
+        ("What $JTO holders know, and why JTO fell", ["JTO"]),
+        ("Notcoin (NOT) is NOT a coin", ["NOT"]),
+        ("1INCH network votes, (1000SATS) waits, $1INCH", ["1INCH", "1000SATS"]),
+        ("Vaulta (A) trades as AUSDT", ["A"]),
+        ("(FDUSD) keeps its peg", ["FDUSD"]),
+    ],
+)
+def test_the_base_of_a_followed_symbol_is_found_with_care(text, tickers):
+    assert FOLLOWED(text).tickers == tickers
+    assert "JTO" not in mentions(text.replace("$JTO", "it")).tickers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is NOT so, JTO",
+        "A token, A network and A whale",
+        "NOT TOKENS BUT SHARES",  # all in capitals
+        "AJTOUSDT and JTOUSDTX",
+        "jto token",
+        "ABC (ABC) and ABCUSDT",  # followed by nobody
+        "(2024) and $20 and $1000",
+    ],
+)
+def test_what_may_be_a_word_and_has_no_sign_is_not_tagged_though_it_is_followed(text):
+    assert FOLLOWED(text).tickers == []
+
+
+def test_a_pair_that_fits_a_followed_pattern_is_found_whatever_its_base():
+    find = CoinFinder(("*USDT", "BTCEUR"))
+    assert find("WIFUSDT, NEWUSDT and NEW/USDT but OLDEUR, OLD/EUR, EUR/USD, (NEW) or NEW token").tickers == [
+        "WIF",
+        "NEW",
+    ]
+    assert CoinFinder(("*",))("OLDEUR and EUR/USD").tickers == ["OLD", "EUR"]
+
+
+def test_a_pair_is_read_as_its_base_is_told_elsewhere():
+    assert mentions("BTCFDUSD, ETHTUSD and SOLBUSD").tickers == ["BTC", "ETH", "SOL"]
+
+
+def test_a_pinned_coin_is_told_by_its_id():
+    find = CoinFinder(("JTOUSDT",), {"JTO": "jito-governance-token", "MATIC": "polygon-ecosystem-token"})
+    told = find("Jito (JTO), MATIC and BTC")
+    assert told.coins == ["jito-governance-token", "polygon-ecosystem-token", "bitcoin"]
 
 
 def test_coins_are_told_by_their_coingecko_id_and_unknown_cashtags_by_ticker_alone():

@@ -8,6 +8,7 @@ from tapehouse.catalog import MARKET_DATA, REJECTED, SENTIMENT
 from tapehouse.ports import Batch
 from tapehouse.producers.context import READERS
 from tapehouse.streaming.context import Context
+from tapehouse.streaming.recovery import recover
 
 AT = 1_723_161_000_000_000
 
@@ -142,3 +143,13 @@ def test_new_versions_are_shown_before_they_are_committed(lake, start_engine):
     assert (shown.observation.key, rows(lake, MARKET_DATA)) == ("bitcoin", [])
     engine.close()
     assert len(rows(lake, MARKET_DATA)) == 1
+
+
+def test_news_is_tagged_with_the_bases_of_the_symbols_that_are_set(lake):
+    titles = ("Jito (JTO) doubles", "Of NEW/USDT", "Of the NEW token")
+    feed = "https://a.example/rss"
+    frames = [json.dumps({"feed": feed, "id": title, "title": title}).encode() for title in titles]
+    context = recover(lake, ["JTOUSDT", "*USDT"], pins={"JTO": "jito-governance-token"}).context
+    versions, _ = context.take(answer(*frames, shape="news", source="rss"))
+    tagged = [(told.fields["tickers"], told.fields["coins"]) for told in (each.observation for each in versions)]
+    assert tagged == [(["JTO"], ["jito-governance-token"]), (["NEW"], []), ([], [])]

@@ -112,7 +112,7 @@ COINS = (
     Coin("WBTC", "wrapped-bitcoin", ("Wrapped Bitcoin",)),
     Coin("STETH", "staked-ether", ("Lido Staked Ether",)),
 )
-"""The larger coins, by hand. A ticker not listed here is found as a cashtag (`$XYZ`) only."""
+"""The larger coins, by hand. A ticker that is neither listed nor followed is found as a cashtag (`$XYZ`) only."""
 
 NOT_COINS = (
     "Bitcoin Magazine",

@@ -4,12 +4,14 @@ Producers and engines read by the same, so that what one of them refuses no othe
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import msgspec
 
 from tapehouse.catalog import CONTEXT_TOPICS, VENUE
 from tapehouse.market.context import Observation
 from tapehouse.market.events import Rejected
+from tapehouse.market.mentions import Find
 from tapehouse.ports import Batch, Routed
 from tapehouse.producers import fear_greed, newsapi, rss
 from tapehouse.producers.binance import listing
@@ -41,14 +43,25 @@ READERS: Mapping[str, Reader] = {
     newsapi.SOURCE: newsapi.article,
 }
 """How the frames of each source are read: by its model, and the step from it to an observation."""
+
+
+def readers(find: Find) -> Mapping[str, Reader]:
+    """Return the same for an engine: items of news are tagged with the coins that `find` finds."""
+    return {
+        **READERS,
+        rss.SOURCE: partial(rss.feed_entry, find=find),
+        newsapi.SOURCE: partial(newsapi.article, find=find),
+    }
+
+
 UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 LONGEST_REASON = 200
 
 
-def read(batch: Batch, frame: bytes, received_at: int) -> Observation | Rejected:
+def read(batch: Batch, frame: bytes, received_at: int, by: Mapping[str, Reader] = READERS) -> Observation | Rejected:
     """Return what a frame of a batch tells, or why it is refused; nothing raises."""
     try:
-        return _read(batch, frame, received_at)
+        return _read(batch, frame, received_at, by)
     except UNREADABLE as error:
         return Rejected(CONTEXT_TOPICS[batch.shape], _reason(error), frame, received_at)
 
@@ -61,8 +74,8 @@ def context_route(batch: Batch) -> Iterator[Routed]:
         yield Routed(topic, frame, received_at, reason=told.reason if isinstance(told, Rejected) else "")
 
 
-def _read(batch: Batch, frame: bytes, received_at: int) -> Observation:
-    reader = READERS.get(batch.symbol)
+def _read(batch: Batch, frame: bytes, received_at: int, by: Mapping[str, Reader]) -> Observation:
+    reader = by.get(batch.symbol)
     if reader is None:
         raise ValueError(f"a source that is not known: {batch.symbol}")
     observation = reader(frame, received_at)

@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 
 from tapehouse.market.context import Observation, Value
-from tapehouse.market.mentions import mentions
+from tapehouse.market.mentions import Find, mentions
 from tapehouse.market.stories import publisher_of
 from tapehouse.market.windows import MINUTE
 from tapehouse.producers.headlines import sentiment_of, tone_of
@@ -42,8 +42,8 @@ class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
     published_at: datetime | None
     publisher: str = ""
 
-    def to_observation(self, received_at: int, **more: Value) -> Observation:
-        """Return the item cleaned, tagged and scored; raise ValueError when there is nothing to read in it.
+    def to_observation(self, received_at: int, find: Find = mentions, **more: Value) -> Observation:
+        """Return the item cleaned, tagged by `find` and scored; raise ValueError when there is nothing to read in it.
 
         What depends on when it was received is no field, so that the same item is the same fields at every poll.
         """
@@ -52,7 +52,7 @@ class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
         if not title:
             raise ValueError("an item with neither a title nor a summary")
         link = _safe_link(self.link)
-        meant = mentions(f"{title}\n{summary}")
+        meant = find(f"{title}\n{summary}")
         sentiment = sentiment_of(title)
         fields: dict[str, Value] = {
             "title": title,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from tapehouse.market.context import Observation
+from tapehouse.market.mentions import Find, mentions
 from tapehouse.producers.news_item import NewsItem
 
 SOURCE = "newsapi"
@@ -47,7 +48,7 @@ class Article(msgspec.Struct):
     source: ArticleSource | None = None
     delay_hours: int = 0
 
-    def to_observation(self, received_at: int) -> Observation:
+    def to_observation(self, received_at: int, find: Find = mentions) -> Observation:
         """Return the item; raise ValueError when there is nothing to read in it, or no more."""
         if (self.title or "").strip().lower() == _REMOVED:
             raise ValueError("an article its publisher has removed")
@@ -60,7 +61,7 @@ class Article(msgspec.Struct):
             published=self.publishedAt or "",
             published_at=_moment(self.publishedAt or ""),
             publisher=(self.source.name if self.source else None) or "",
-        ).to_observation(received_at, delay_hours=self.delay_hours)
+        ).to_observation(received_at, find, delay_hours=self.delay_hours)
 
 
 class _Answer(msgspec.Struct):
@@ -78,9 +79,9 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _ERROR = msgspec.json.Decoder(_Error)
 
 
-def article(frame: bytes, received_at: int) -> Observation:
+def article(frame: bytes, received_at: int, find: Find = mentions) -> Observation:
     """Read an article; raise msgspec.MsgspecError or ValueError when it is none."""
-    return _ARTICLE.decode(frame).to_observation(received_at)
+    return _ARTICLE.decode(frame).to_observation(received_at, find)
 
 
 def split(body: bytes, delay_hours: int) -> list[bytes]:

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from tapehouse.market.context import Observation
+from tapehouse.market.mentions import Find, mentions
 from tapehouse.market.stories import publisher_of
 from tapehouse.producers.news_item import NewsItem
 
@@ -41,7 +42,7 @@ class FeedEntry(msgspec.Struct):
     published: str = ""
     published_parsed: list[int] | None = None  # year, month, day, hour, minute, second, ... in UTC
 
-    def to_observation(self, received_at: int) -> Observation:
+    def to_observation(self, received_at: int, find: Find = mentions) -> Observation:
         """Return the item; raise ValueError when there is nothing to read in it."""
         return NewsItem(
             told_by=f"{SOURCE}:{feed_name(self.feed)}",
@@ -51,7 +52,7 @@ class FeedEntry(msgspec.Struct):
             summary=self.summary,
             published=self.published,
             published_at=_moment(self.published_parsed),
-        ).to_observation(received_at)
+        ).to_observation(received_at, find)
 
 
 _ENTRY = msgspec.json.Decoder(FeedEntry)
@@ -69,13 +70,13 @@ _MARKS = (
 """How a feed begins that is not in bytes of ASCII."""
 
 
-def feed_entry(frame: bytes, received_at: int) -> Observation:
+def feed_entry(frame: bytes, received_at: int, find: Find = mentions) -> Observation:
     """Read an entry; raise msgspec.MsgspecError or ValueError when it is none, such as an answer that is no feed."""
     try:
         entry = _ENTRY.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(NO_FEED) from error
-    return entry.to_observation(received_at)
+    return entry.to_observation(received_at, find)
 
 
 def split(body: bytes, address: str, content_type: str = "", base: str = "") -> list[bytes]:

@@ -12,9 +12,10 @@ from tapehouse import telemetry
 from tapehouse.catalog import CONTEXT_TABLES, MARKET_DATA
 from tapehouse.market.context import MOST_KEYS, Known, KnownPast, Version
 from tapehouse.market.events import Rejected
+from tapehouse.market.mentions import Find, mentions
 from tapehouse.ports import Batch, Lake
 from tapehouse.producers.coingecko import wire as coingecko
-from tapehouse.producers.context import read
+from tapehouse.producers.context import read, readers
 from tapehouse.streaming.story_links import StoryLinks
 
 MOST_REFUSED = 1_000
@@ -22,9 +23,13 @@ MOST_REFUSED = 1_000
 
 
 class Context:
-    """What is known of the market's context; one a process, used from the engine's thread."""
+    """What is known of the market's context; one a process, used from the engine's thread.
 
-    def __init__(self) -> None:
+    `find` finds the coins that an item of news mentions.
+    """
+
+    def __init__(self, find: Find = mentions) -> None:
+        self._readers = readers(find)
         self._known: dict[str, Known] = {kind: Known() for kind in CONTEXT_TABLES}
         self._past = KnownPast()
         self._refused: dict[bytes, None] = {}
@@ -51,7 +56,7 @@ class Context:
         """Read a batch; return what is new in it, and what is refused for the first time."""
         versions, rejected = [], []
         for frame, received_at in zip(batch.frames, batch.received_at, strict=True):
-            observation = read(batch, frame, received_at)
+            observation = read(batch, frame, received_at, self._readers)
             if isinstance(observation, Rejected):
                 rejected += self._refuse(observation)
                 continue
@@ -74,9 +79,9 @@ class Context:
         return [refused]
 
 
-def recall_context(lake: Lake) -> Context:
+def recall_context(lake: Lake, find: Find = mentions) -> Context:
     """Return what the lake holds: of each kind the newest version of the keys told last, and the past of coins."""
-    context = Context()
+    context = Context(find)
     for kind, table in CONTEXT_TABLES.items():
         stored = lake.scan(table).filter(pl.col("source") != coingecko.HISTORY)
         newest_of_each = stored.select("source", "key", "known_at", "date").group_by("source", "key")

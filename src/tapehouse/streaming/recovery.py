@@ -17,6 +17,7 @@ from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candle
 from tapehouse.market.coverage import Ranges, overlay
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
+from tapehouse.market.mentions import CoinFinder
 from tapehouse.market.signals import Detection
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
 from tapehouse.ports import Hole, Lake
@@ -74,7 +75,8 @@ def recover(
     times = [known_at, *_times(ledgers, tail)]
     signals = Signals(detection or Detection(), pins or {}, since=max(known_at - MARGIN, 0))
     signals.read_from(lake)
-    return Recovered(ledgers, last, holes, max(times), unsaid, recall_context(lake), known_at, signals)
+    context = recall_context(lake, CoinFinder(wanted, pins))
+    return Recovered(ledgers, last, holes, max(times), unsaid, context, known_at, signals)
 
 
 def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:
