@@ -12,7 +12,7 @@ from tapehouse.exchange.context.faults import Fault
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.producers import newsapi, rss
 from tapehouse.producers.fetching import MOST_AT_ONCE
-from tapehouse.producers.news_sources import LARGEST_FEED, feeds, newsapi_source, rss_source
+from tapehouse.producers.news_sources import LARGEST_FEED, feeds, left_out_notes, newsapi_source, rss_source
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
 from tapehouse.settings import Settings
@@ -126,6 +126,27 @@ async def test_of_a_feed_that_changed_only_what_is_new_goes_on(web, polled, read
         asked = len(web.asked)
         await eventually(lambda: len(web.asked) > asked + 2)
     assert titles(reading.frames) == ["one", "two", "three"]
+
+
+async def test_a_feed_of_more_entries_than_are_taken_says_so_until_it_has_fewer(web, tmp_path, reading, eventually):
+    web.pages["/feed"] = (200, {}, feed(*(f"title {number}" for number in range(rss.MOST_ENTRIES + 3))))
+    often = settings(tmp_path, rss_feeds=(f"{web.url}/feed",)).model_copy(update={"rss_interval": 0.05})
+    source = rss_source(often, Clock())
+    async with running(source, reading.tape):
+        await reading.until(lambda frames: len(frames) == rss.MOST_ENTRIES)
+        (note,) = source.status().notes
+        assert (note.startswith(f"only the first {rss.MOST_ENTRIES} entries"), "/feed (3 more)" in note) == (True, True)
+        web.pages["/feed"] = (200, {}, feed("title 0"))
+        await eventually(lambda: source.status().notes == ())
+
+
+def test_feeds_that_tell_more_than_is_taken_are_named_and_the_rest_counted():
+    told = feeds([f"https://{name}.example/rss" for name in "abcde"], 1.0)
+    assert left_out_notes(told) == ()
+    for each in told[:4]:
+        each.left_out = 7
+    named = ", ".join(f"{name}.example/rss (7 more)" for name in "abc")
+    assert left_out_notes(told) == (f"only the first {rss.MOST_ENTRIES} entries are taken of {named} and 1 more",)
 
 
 @pytest.mark.parametrize("status", [301, 308])

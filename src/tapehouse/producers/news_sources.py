@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+import structlog
+
 from tapehouse.errors import ConfigError, RateLimitedError
 from tapehouse.ports import Shape
 from tapehouse.producers import newsapi, rss
+from tapehouse.producers.poll_status import MOST_NAMED
 from tapehouse.producers.polled_source import PolledSource
-from tapehouse.producers.polling import Ask, Clock, Found, Upstream
+from tapehouse.producers.polling import Ask, Clock, Found
 from tapehouse.settings import Settings
 
 LARGEST_FEED = 2 * 1024 * 1024
@@ -16,6 +19,9 @@ LARGEST_FEED = 2 * 1024 * 1024
 SPENT_FOR = 3600.0
 """Seconds to wait after NewsAPI has said that the day's requests are spent: it does not say for how long."""
 ARTICLES_AT_ONCE = "100"
+
+
+log = structlog.get_logger(__name__)
 
 
 class Delivered:
@@ -47,6 +53,8 @@ class Feed:
         self._address = address
         self._reading = reading
         self._delivered = Delivered()
+        self.left_out = 0
+        """Entries of the last answer that were not taken."""
 
     async def fetch(self, ask: Ask) -> Found:
         """Ask for the feed, and return its new entries."""
@@ -56,9 +64,12 @@ class Feed:
         if len(answer.body) > LARGEST_FEED:
             return Found(problem=f"{self.name}: a feed larger than {LARGEST_FEED} bytes")
         async with self._reading:
-            frames = await asyncio.to_thread(rss.split, answer.body, self._address, answer.content_type, answer.address)
-        broken = frames == [answer.body]
-        return Found(self._delivered.take(frames), problem=f"{self.name}: {rss.NO_FEED}" if broken else "")
+            cut = await asyncio.to_thread(rss.cut, answer.body, self._address, answer.content_type, answer.address)
+        if cut.left_out and not self.left_out:
+            log.warning("entries_left_out", feed=self.name, taken=len(cut.frames), left_out=cut.left_out)
+        self.left_out = cut.left_out
+        broken = cut.frames == [answer.body]
+        return Found(self._delivered.take(cut.frames), problem=f"{self.name}: {rss.NO_FEED}" if broken else "")
 
 
 class Search:
@@ -91,7 +102,8 @@ class Search:
 
 def rss_source(settings: Settings, clock: Clock) -> PolledSource:
     """Return the feeds of the settings as one source, each polled by itself."""
-    return PolledSource(rss.SOURCE, feeds(settings.rss_feeds, settings.rss_interval), settings.state, clock=clock)
+    polled = feeds(settings.rss_feeds, settings.rss_interval)
+    return PolledSource(rss.SOURCE, polled, settings.state, clock=clock, notes=lambda: left_out_notes(polled))
 
 
 def newsapi_source(settings: Settings, clock: Clock) -> PolledSource:
@@ -114,7 +126,16 @@ def newsapi_source(settings: Settings, clock: Clock) -> PolledSource:
     )
 
 
-def feeds(addresses: Iterable[str], interval: float) -> list[Upstream]:
+def left_out_notes(polled: Iterable[Feed]) -> tuple[str, ...]:
+    """Say which feeds, the first of them by name, tell more entries at once than are taken."""
+    cut = [f"{feed.name} ({feed.left_out} more)" for feed in polled if feed.left_out]
+    if not cut:
+        return ()
+    more = f" and {len(cut) - MOST_NAMED} more" if len(cut) > MOST_NAMED else ""
+    return (f"only the first {rss.MOST_ENTRIES} entries are taken of {', '.join(cut[:MOST_NAMED])}{more}",)
+
+
+def feeds(addresses: Iterable[str], interval: float) -> list[Feed]:
     """Return a poll for each address, under names that tell them apart and nothing secret."""
     reading = asyncio.Lock()
     named: dict[str, str] = {}

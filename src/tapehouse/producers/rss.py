@@ -79,8 +79,20 @@ def feed_entry(frame: bytes, received_at: int, find: Find = mentions) -> Observa
     return entry.to_observation(received_at, find)
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """The entries of an answer as frames, oldest first, and how many more there were than are taken."""
+
+    frames: list[bytes]
+    left_out: int = 0
+
+
 def split(body: bytes, address: str, content_type: str = "", base: str = "") -> list[bytes]:
-    """Return the bytes of each entry of a feed, oldest first.
+    """Return the frames of `cut`."""
+    return cut(body, address, content_type, base).frames
+
+
+def cut(body: bytes, address: str, content_type: str = "", base: str = "") -> Cut:
+    """Return the bytes of each entry of a feed.
 
     A feed that is broken gives the entries that can be read; an answer that is none, or is broken so that none can,
     comes back whole. `address` is that of the feed, `base` where it came from in the end: links may be relative to it.
@@ -89,8 +101,8 @@ def split(body: bytes, address: str, content_type: str = "", base: str = "") -> 
     entries = parsed.get("entries") or []
     frames = [_frame(entry, address, base or address) for entry in entries[:MOST_ENTRIES]]
     if not frames and (parsed.get("bozo") or not parsed.get("version")):
-        return [body]
-    return list(reversed(frames))
+        return Cut([body])
+    return Cut(list(reversed(frames)), len(entries) - len(frames))
 
 
 def shown_address(address: str) -> str:
