@@ -1,4 +1,4 @@
-"""Every recorded answer of CoinGecko and Fear & Greed goes in: stored or refused with a reason, and nothing raises."""
+"""Every recorded answer goes in, of coins, the index and news: stored or refused with a reason, and nothing raises."""
 
 import json
 from collections import Counter
@@ -6,11 +6,14 @@ from collections import Counter
 import msgspec
 import pytest
 
-from tapehouse.catalog import MARKET_DATA, REJECTED, SENTIMENT
+from tapehouse.catalog import MARKET_DATA, NEWS, REJECTED, SENTIMENT
 from tapehouse.ports import Batch
-from tapehouse.producers import fear_greed
+from tapehouse.producers import fear_greed, newsapi, rss
 from tapehouse.producers.coingecko import wire
 from tapehouse.producers.coingecko.source import explain
+from tapehouse.producers.context import context_route
+from tapehouse.tape.codec import Record, to_batches
+from tapehouse.tape.messages import to_messages
 
 pytestmark = pytest.mark.recordings
 RECEIVED = 1_790_000_000_000_000
@@ -100,3 +103,49 @@ def test_the_whole_history_of_fear_and_greed_is_stored_and_its_missing_days_stay
     assert (min(days), max(days), days["2018-02-01"], days["2021-12-31"]) == ("2018-02-01", "2021-12-31", 30, 28)
     assert "2018-04-14" not in days
     assert stored(lake, REJECTED) == []
+
+
+ENTRIES = {
+    "coindesk_2026-09-25.xml": 3,
+    **dict.fromkeys(("chardet_euckr.xml", "chardet_koi8r.xml", "chardet_tis620.xml"), 1),
+    "rdf_channel_empty_textinput.xml": 1,
+    "rssparser_craigslist.rss": 25,
+    "rssparser_customfields.rss": 15,
+    "rssparser_encoding.rss": 40,
+    "rssparser_feedburner.atom": 25,
+    "rssparser_guardian.rss": 55,
+    "rssparser_reddit.rss": 24,
+}
+"""Entries of each recorded feed, those made to break readers included, that can be read."""
+REFUSED = {
+    "an item with neither a title nor a summary": 3,
+    "not a feed: no entry could be read in this answer": 3,
+}
+
+
+def through_kafka(batch: Batch) -> list[Batch]:
+    """Return a batch as the producer's route and the records on the topics make it."""
+    messages = to_messages((batch, routed) for routed in context_route(batch))
+    return to_batches(Record(each.value, each.headers, each.timestamp) for each in messages)
+
+
+@pytest.mark.parametrize("path", [lambda batch: [batch], through_kafka], ids=["in process", "through Kafka"])
+def test_every_recorded_feed_and_article_is_stored_or_refused(lake, start_engine, recordings, path):
+    feeds = [file for file in sorted((recordings / "7-rss").rglob("*")) if file.is_file()]
+    frames = [frame for file in feeds for frame in rss.split(file.read_bytes(), f"https://feeds.example/{file.name}")]
+    articles = newsapi.split((recordings / "7-news" / "newsapi_everything_bitcoin_2020-08.json").read_bytes(), 24)
+    told = [(rss.SOURCE, frames), (newsapi.SOURCE, articles)]
+    for _ in range(2):
+        engine = start_engine(lake)
+        for source, each in told:
+            engine.fold(path(Batch(each, [RECEIVED] * len(each), "news", source)))
+        engine.close()
+    rows = stored(lake, NEWS)
+    refused = list(
+        {row["payload"]: row for row in stored(lake, REJECTED)}.values()
+    )  # kept once a run, and there are two
+    by_feed = {f"rss:feeds.example/{name}": count for name, count in ENTRIES.items()}
+    assert Counter(row["source"] for row in rows) == {**by_feed, "newsapi": 20}
+    assert Counter(row["reason"] for row in refused) == REFUSED
+    assert {row["topic"] for row in refused} == {"news"}
+    assert sorted(row["payload"] for row in [*rows, *refused]) == sorted([*frames, *articles])

@@ -100,14 +100,3 @@ def test_an_answer_that_is_no_feed_is_refused_whole_with_the_reason(lake, run):
     (refused,) = lake.scan(REJECTED).collect().to_dicts()
     assert (refused["topic"], refused["payload"]) == ("news", b"<html>one moment</html>")
     assert refused["reason"] == "not a feed: no entry could be read in this answer"
-
-
-@pytest.mark.recordings
-def test_every_recorded_feed_and_article_goes_in_and_is_counted(lake, run, recordings):
-    feeds = [path for path in sorted((recordings / "7-rss").rglob("*")) if path.is_file()]
-    frames = [frame for path in feeds for frame in rss.split(path.read_bytes(), f"https://feeds.example/{path.name}")]
-    articles = newsapi.split((recordings / "7-news" / "newsapi_everything_bitcoin_2020-08.json").read_bytes(), 24)
-    rows = run(batch(*frames), batch(*articles, source=newsapi.SOURCE))
-    assert len(rows) == 191 + 20
-    assert lake.scan(REJECTED).collect().height == 6
-    assert run(batch(*frames), batch(*articles, source=newsapi.SOURCE)) == rows
