@@ -2,7 +2,7 @@
 
 import json
 
-from tapehouse.producers.coingecko.coins import Coins
+from tapehouse.producers.coingecko.coins import MOST_COINS, Coins
 
 LIST = json.dumps(
     [
@@ -53,3 +53,12 @@ def test_the_notes_are_few():
     followed = coins(*(f"A{number}USDT" for number in range(100)))
     followed.learn(b"[]")
     assert len(followed.notes()) == 10
+
+
+def test_of_more_coins_than_are_asked_for_the_first_are_and_the_person_is_told():
+    tickers = [f"C{number}" for number in range(MOST_COINS + 5)]
+    followed = coins(*(f"{ticker}USDT" for ticker in tickers), **{ticker: ticker.lower() for ticker in tickers})
+    assert followed.ids() == [ticker.lower() for ticker in tickers[:MOST_COINS]]
+    assert followed.notes() == (
+        "CoinGecko is asked for the first 1000 of 1005 coins: name the symbols that matter first.",
+    )

@@ -9,6 +9,8 @@ import msgspec
 from tapehouse.market.coins import COINS, base_of
 
 MOST_NOTES = 10
+MOST_COINS = 1_000
+"""Coins that are asked for, at most."""
 
 _WELL_KNOWN = {coin.ticker: coin.coin for coin in COINS}
 
@@ -32,9 +34,8 @@ class Coins:
         self._listed: dict[str, list[str]] | None = None
 
     def ids(self) -> list[str]:
-        """Return the ids of the coins that are known, each once, in the order of the symbols."""
-        found = (self._coin(ticker) for ticker in self._tickers())
-        return list(dict.fromkeys(coin for coin in found if coin))
+        """Return the ids of the coins that are known, each once, in the order of the symbols; of too many the first."""
+        return self._known()[:MOST_COINS]
 
     def needs_list(self) -> bool:
         """Tell whether a ticker is followed that only the list of all coins can explain."""
@@ -48,8 +49,17 @@ class Coins:
         self._listed = dict(listed)
 
     def notes(self) -> tuple[str, ...]:
-        """Say which tickers are not followed, and what to do."""
-        return tuple(islice(self._unclear(), MOST_NOTES))
+        """Say what is not followed, and what to do."""
+        return (*self._beyond(), *islice(self._unclear(), MOST_NOTES))
+
+    def _known(self) -> list[str]:
+        found = (self._coin(ticker) for ticker in self._tickers())
+        return list(dict.fromkeys(coin for coin in found if coin))
+
+    def _beyond(self) -> Iterable[str]:
+        known = len(self._known())
+        if known > MOST_COINS:
+            yield f"CoinGecko is asked for the first {MOST_COINS} of {known} coins: name the symbols that matter first."
 
     def _unclear(self) -> Iterable[str]:
         for ticker in self._tickers():

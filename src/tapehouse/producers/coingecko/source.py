@@ -24,7 +24,6 @@ from tapehouse.settings import Settings
 
 COINS_A_PAGE = 100
 """Coins of one question: their ids fit an address."""
-MOST_COINS = 1_000
 PRO_URL = "https://pro-api.coingecko.com/api/v3"
 DEMO_A_DAY, DEMO_INTERVAL = 320, 600.0
 """A demo key has 10,000 questions a month; so few a day, and so many seconds between two of a kind, keep within it."""
@@ -63,7 +62,7 @@ class _OfCoins:
     async def _pages(self, ask: Ask, path: str, cut: Callable[[bytes], list[bytes]], **params: str) -> Found:
         await learn(self._door, ask, self._coins)
         frames: list[bytes] = []
-        coins = self._coins.ids()[:MOST_COINS]
+        coins = self._coins.ids()
         for first in range(0, len(coins), COINS_A_PAGE):
             ids = ",".join(coins[first : first + COINS_A_PAGE])
             answer = await self._door.ask(ask, path, ids=ids, **params)
@@ -126,7 +125,7 @@ class History:
     async def fetch(self, ask: Ask) -> Found:
         """Ask for the next coin that lacks its past."""
         await learn(self._door, ask, self._coins)
-        coin = next((coin for coin in self._coins.ids()[:MOST_COINS] if coin not in self._done), None)
+        coin = next((coin for coin in self._coins.ids() if coin not in self._done), None)
         if coin is None:
             return Found()
         try:
