@@ -102,6 +102,17 @@ def test_an_empty_description_beside_the_real_one_does_not_take_its_place():
     assert told.fields["summary"] == "What happened"
 
 
+@pytest.mark.parametrize(
+    "reference", ["&#xD83D;&#xDE80;", "&#55357;", "&#x110000;", f"&#{'9' * 5000};", "&#xdfff", "&#0;"]
+)
+def test_a_number_that_is_no_character_costs_neither_its_entry_nor_the_feed(reference):
+    told, refused = read(rss(item(title="One"), item(title=f"Two {reference} three"), item(title="&#x1F680; &#0065;")))
+    titles = [each.fields["title"] for each in reversed(told)]
+    assert (titles[0], titles[2], refused) == ("One", "\U0001f680 A", [])
+    assert titles[1].startswith("Two ")
+    assert titles[1].endswith("three")
+
+
 def test_entries_come_oldest_first_and_not_without_end():
     told, _ = read(rss(*(item(title=f"Title {number}") for number in range(MOST_ENTRIES + 50))))
     assert len(told) == MOST_ENTRIES

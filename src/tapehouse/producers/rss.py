@@ -10,6 +10,7 @@ An entry travels as the fields feedparser gave, before any cleaning:
 import codecs
 import io
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -58,6 +59,8 @@ class FeedEntry(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(FeedEntry)
 _EMPTY = re.compile(rb"<\w{1,20}:(?:description|encoded)\s*(?:/>|></\w{1,20}:\w{1,20}>)")
 """Empty twins of a description, such as CoinDesk's `<dc:description/>`: feedparser lets the last of them win."""
+_REFERENCE = re.compile(rb"&#(?:[xX]0*([0-9a-fA-F]+)|0*([0-9]+))")
+"""A character by its number; feedparser gives up the whole feed for a number that is none, such as half of an emoji."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -124,6 +127,7 @@ def _parse(body: bytes, content_type: str) -> dict[str, Any]:
         return {"bozo": True}
     # feedparser looks for the declaration on the whole first line, in cubic time: the line has to end with it.
     text = _EMPTY.sub(b"", prolog + end + b"\n" + rest + text[LONGEST_PROLOG:] if prolog.startswith(b"<?") else text)
+    text = _REFERENCE.sub(_a_character, text)
     import feedparser  # type: ignore[import-untyped]  # noqa: PLC0415  # no stubs; imported with the first feed
 
     headers = {"content-type": f"application/xml; charset={charset}" if charset else "application/xml"}
@@ -134,6 +138,14 @@ def _parse(body: bytes, content_type: str) -> dict[str, Any]:
     except Exception:  # noqa: BLE001  # a parser of twenty years of broken feeds fails in as many ways: bad data, a value
         return {"bozo": True}
     return dict(parsed)
+
+
+def _a_character(reference: re.Match[bytes]) -> bytes:
+    """Return a reference as it is where it names a character, else the character for what is unknown."""
+    in_hex, in_tens = reference.groups()
+    number = int(in_hex or in_tens, 16 if in_hex else 10) if len(in_hex or in_tens) < 8 else sys.maxunicode + 1
+    is_one = number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF  # the halves of UTF-16 are none
+    return reference.group() if is_one else b"&#xFFFD"
 
 
 def _as_utf8(body: bytes, content_type: str) -> tuple[bytes, str]:
