@@ -1,5 +1,6 @@
 -- What is known of each symbol now: what the exchange says, and for a symbol it has not been asked about, what its name
--- says. The coin is the one CoinGecko tells of under the base asset's ticker, the largest where several have it.
+-- says. The coin is the one the platform takes the base asset's ticker for; of a ticker it has none for, the one CoinGecko
+-- tells of, the largest where several have it.
 {% set quotes = [
     'FDUSD', 'USDT', 'USDC', 'TUSD', 'BUSD', 'USD1', 'USDS', 'USDP', 'DAI', 'EURI', 'AEUR', 'BTC', 'ETH', 'BNB', 'EUR',
     'GBP', 'TRY', 'BRL', 'JPY', 'AUD', 'ARS', 'PLN', 'MXN', 'ZAR', 'UAH', 'RUB'
@@ -9,15 +10,11 @@ with listed as (
 ),
 
 traded as (
-    -- a symbol followed for a day or more has hours
-    select venue, symbol, min(known_at) as known_at
-    from (
-        select venue, symbol, known_at from {{ ref('fct_candle_1h') }}
-        union all
-        select venue, symbol, known_at from {{ ref('fct_candle_1m') }}
-        where date >= (select max(date) - 1 from {{ ref('fct_candle_1m') }})
-    )
-    group by venue, symbol
+    select * from {{ ref('int_traded_symbols') }}
+),
+
+pinned as (
+    {{ pinned_coins() }}
 ),
 
 coins as (
@@ -42,13 +39,14 @@ symbols as (
         listed.tick_size,
         listed.step_size,
         coalesce(listed.status, 'UNKNOWN') as status,
-        coalesce(listed.known_at, traded.known_at) as known_at
+        coalesce(listed.known_at, traded.first_known_at) as known_at
     from listed
     full join traded using (venue, symbol)
 )
 
 select
     symbols.*,
-    coins.coin as coingecko_id
+    coalesce(pinned.coin, coins.coin) as coingecko_id
 from symbols
+left join pinned on symbols.base_asset = pinned.ticker
 left join coins on symbols.base_asset = coins.ticker

@@ -145,6 +145,11 @@ def coin_named(ticker: str, pins: Mapping[str, str]) -> str | None:
     return pins.get(ticker) or _BY_TICKER.get(ticker)
 
 
+def coins_named(pins: Mapping[str, str]) -> dict[str, str]:
+    """Return the coin, by its id on CoinGecko, that each ticker names: pinned, or else listed here."""
+    return {**_BY_TICKER, **pins}
+
+
 _STABLE = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD1", "USDS", "USDP", "DAI", "EURI", "AEUR")
 _OTHERS = (
     "USD",

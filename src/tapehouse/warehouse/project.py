@@ -1,4 +1,4 @@
-"""Where the dbt project lies, and what it is told: the lake, the warehouse's file, the bucket's keys."""
+"""Where the dbt project lies, and what it is told: the lake, the warehouse's file, coins, the bucket's keys."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tapehouse
 from tapehouse.errors import ConfigError
+from tapehouse.market.coins import coins_named
 from tapehouse.settings import Settings
 
 _PACKAGE = Path(tapehouse.__file__).parent
@@ -32,13 +33,14 @@ def docs_page(settings: Settings) -> Path:
 
 
 def environment(settings: Settings, project: Path, file: Path, *, read_only: bool = False) -> dict[str, str]:
-    """Return the variables that dbt/profiles.yml and its plugin read; keys of a bucket among them."""
+    """Return the variables that dbt/profiles.yml, its plugin and models read; keys of a bucket among them."""
     secret, token = settings.aws_secret_access_key, settings.aws_session_token
     told = {
         "TAPEHOUSE_LAKE": settings.lake if "://" in settings.lake else str(Path(settings.lake).resolve()),
         "TAPEHOUSE_WAREHOUSE": str(file.resolve()),
         "TAPEHOUSE_WAREHOUSE_ACCESS": "read_only" if read_only else "automatic",
         "TAPEHOUSE_DBT_PROJECT": str(project),
+        "TAPEHOUSE_COINGECKO_COINS": ",".join(map("=".join, coins_named(settings.coingecko_pins()).items())),
         "TAPEHOUSE_S3_PATH_STYLE": None if settings.s3_path_style is None else str(settings.s3_path_style),
         "AWS_ENDPOINT_URL": settings.aws_endpoint_url,
         "AWS_REGION": settings.aws_region,

@@ -6,13 +6,11 @@ from itertools import islice
 
 import msgspec
 
-from tapehouse.market.coins import COINS, base_of
+from tapehouse.market.coins import base_of, coins_named
 
 MOST_NOTES = 10
 MOST_COINS = 1_000
 """Coins that are asked for, at most."""
-
-_WELL_KNOWN = {coin.ticker: coin.coin for coin in COINS}
 
 
 class ListedCoin(msgspec.Struct):
@@ -30,7 +28,7 @@ class Coins:
 
     def __init__(self, followed: Callable[[], Iterable[str]], pinned: Mapping[str, str]) -> None:
         self._followed = followed
-        self._pinned = {**_WELL_KNOWN, **pinned}
+        self._pinned = coins_named(pinned)
         self._listed: dict[str, list[str]] | None = None
 
     def ids(self) -> list[str]:
