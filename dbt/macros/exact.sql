@@ -11,17 +11,19 @@
     )
 {%- endmacro %}
 
-{#- Quote volume by volume, rounded half up to eight decimals; none where nothing was traded. -#}
+{#- Quote volume by volume, rounded half to even to eight decimals as the API does; none where nothing was traded. -#}
 {% macro vwap(quote_volume, volume) -%}
+    {%- set divided = units(quote_volume) ~ " // " ~ units(volume) -%}
+    {%- set rest = units(quote_volume) ~ " % " ~ units(volume) -%}
     case
         when {{ volume }} > 0
-            then {{ price("((2 * " ~ units(quote_volume) ~ " + " ~ units(volume) ~ ") // (2 * " ~ units(volume) ~ "))") }}
+            then {{ price(
+                "(" ~ divided ~ " + cast(2 * (" ~ rest ~ ") + (" ~ divided ~ ") % 2 > " ~ units(volume) ~ " as hugeint))"
+            ) }}
     end
 {%- endmacro %}
 
 {#- The price at a part of the way from an hour's low to its high, rounded down to eight decimals. -#}
 {% macro level_price(part, parts) -%}
-    {{ price(
-        "(" ~ units("hours.low") ~ " + (" ~ units("hours.high") ~ " - " ~ units("hours.low") ~ ") * (" ~ part ~ ") // " ~ parts ~ ")"
-    ) }}
+    {{ price("(" ~ units("low") ~ " + (" ~ units("high") ~ " - " ~ units("low") ~ ") * (" ~ part ~ ") // " ~ parts ~ ")") }}
 {%- endmacro %}

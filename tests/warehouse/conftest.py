@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -61,6 +60,20 @@ class World:
         """Take the lost trades, a day later; by then BTCUSDT is halted."""
         lost = as_batch([frame for frame in self.trades if is_lost(frame[1])])
         self.take(lost, told("symbols", "binance", [pair("BTCUSDT", "BREAK")], late=1), late_by=timedelta(days=1))
+
+    def take_told_anew(self) -> None:
+        """Take stories under other titles, a day later: one without a time, and the three of one about Bitcoin.
+
+        The exchange lists ETHUSDT by then, and its base asset has another name than the pair says.
+        """
+        stories = [entry(14) | {"title": "Bitcoin falls"}]
+        stories += [entry(number) | {"title": f"The weather of the day, part {number}"} for number in (36, 37, 38)]
+        listed = pair("ETHUSDT", "TRADING") | {"baseAsset": "OTHER"}
+        self.take(
+            told("news", "rss", stories, late=1),
+            told("symbols", "binance", [listed], late=1),
+            late_by=timedelta(days=1),
+        )
 
 
 def micros(time: datetime) -> int:
@@ -217,17 +230,6 @@ def world(tmp_path_factory) -> World:
     world = World(str(tmp_path_factory.mktemp("world") / "it's a lake"))
     world.take_all()
     return world
-
-
-@pytest.fixture
-def own_world(world, tmp_path) -> Callable[[], World]:
-    """A copy of that lake for a test that writes to it."""
-
-    def copy() -> World:
-        shutil.copytree(world.root, tmp_path / "lake")
-        return World(str(tmp_path / "lake"))
-
-    return copy
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, localcontext
 
 import polars as pl
 
@@ -72,7 +72,7 @@ def _divided(amount: Decimal, by: Decimal) -> Decimal | None:
     if not by:
         return None
     with localcontext(prec=80):
-        return (amount / by).quantize(UNIT, ROUND_HALF_UP)
+        return (amount / by).quantize(UNIT, ROUND_HALF_EVEN)
 
 
 def _volatility(minutes: list[dict]) -> float | None:

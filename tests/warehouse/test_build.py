@@ -4,13 +4,14 @@ import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import duckdb
 import polars as pl
 import pytest
 
-from tapehouse.catalog import CANDLES, SIGNALS, SYMBOL_HOURS
+from tapehouse.catalog import CANDLES, MARTS as PUBLISHED, SIGNALS, SYMBOL_HOURS, TABLES
 from tapehouse.lake.delta import DeltaLake
 
 pytestmark = pytest.mark.slow
@@ -21,14 +22,22 @@ MARTS = (
     "agg_symbol_hour", "agg_market_day", "dim_source",
 )  # fmt: skip
 APPEARS_WITHIN = 60.0
+LEFT = ("BTCUSDT", datetime(2026, 3, 1, 1, tzinfo=UTC))
+"""The hour an undated story was received in; told anew it is one of a day later."""
+DROPPED = ("BTCUSDT", datetime(2026, 2, 28, 20, tzinfo=UTC))
+"""The hour of a story that told of Bitcoin at first."""
 
 
 @pytest.fixture
-def own(built, own_world, make_command, tmp_path):
+def own(built, world, make_command, tmp_path):
     """A lake of the test's own (`.world`), and the command in a folder that has the warehouse built from it."""
-    world = own_world()
-    command = make_command(tmp_path / "work", world.root)
-    command.world = world
+    return copy_of(built, world, make_command, tmp_path)
+
+
+def copy_of(built, world, make_command, folder):
+    shutil.copytree(world.root, folder / "lake")
+    command = make_command(folder / "work", str(folder / "lake"))
+    command.world = type(world)(str(folder / "lake"))
     shutil.copytree(built.folder / "data", command.folder / "data", ignore=shutil.ignore_patterns("target", "logs"))
     return command
 
@@ -60,36 +69,94 @@ class Reader(threading.Thread):
         self._connection.close()
 
 
-def test_a_late_revision_restates_the_hours_it_touches_for_readers_who_come_after(own, read):
-    before = read(own.file, HOURS)
-    judged = signals(own.world.lake)
-    own.world.take_the_lost()
-    touched = hours_revised(own.world.lake)
-    judged_anew = signals(own.world.lake) - judged
-    restated = touched | {(symbol, opened_at.replace(minute=0)) for symbol, opened_at, *_ in judged_anew}
-    with Reader(own.file) as reader:
-        said = own("build")
-    after = read(own.file, HOURS)
+class Later(NamedTuple):
+    """What there was before, after a build upon it (`kept`, `published`), and after a full refresh (`command.file`)."""
+
+    command: Any
+    kept: Path
+    before: pl.DataFrame
+    judged_anew: set[tuple]
+    published: dict[str, pl.DataFrame]
+    reader: Reader
+    said: str
+
+
+@pytest.fixture(scope="module")
+def later(built, world, make_command, tmp_path_factory, read) -> Later:
+    """A copy of the lake of all that was told more of, built upon what there was and then anew."""
+    command = copy_of(built, world, make_command, tmp_path_factory.mktemp("later"))
+    before, judged = read(command.file, HOURS), signals(command.world.lake)
+    command.world.take_the_lost()
+    command.world.take_told_anew()
+    command.environment["TAPEHOUSE_COINGECKO_COINS"] = "OTHER=another-coin"
+    with Reader(command.file) as reader:
+        said = command("build")
+    kept = command.file.with_name("kept.duckdb")
+    shutil.copyfile(command.file, kept)
+    published = {name: command.world.lake.scan(name).collect() for name in PUBLISHED}
+    judged_anew = signals(command.world.lake) - judged
+    command("build", "--full-refresh")
+    return Later(command, kept, before, judged_anew, published, reader, said)
+
+
+def test_what_comes_late_restates_the_hours_it_changes_and_no_others(later, read):
+    lake, before, after = later.command.world.lake, later.before, read(later.kept, HOURS)
     key = ("symbol", "opened_at")
-    changed = after.join(before, on=before.columns, how="anti", nulls_equal=True)
-    assert touched <= set(changed.select(key).iter_rows()) <= restated
-    assert judged_anew
-    assert len(restated) < before.height / 2
+    touched = hours_revised(lake)
+    judged = {(symbol, opened_at.replace(minute=0)) for symbol, opened_at, *_ in later.judged_anew}
+    of_other = set(before.filter(pl.col("symbol") == "ETHUSDT", pl.col("news") > 0).select(key).iter_rows())
+    changed = set(after.join(before, on=before.columns, how="anti", nulls_equal=True).select(key).iter_rows())
+    assert touched | {LEFT, DROPPED} <= changed <= touched | judged | of_other | {LEFT, DROPPED}
+    assert later.judged_anew
+    assert len(changed) < before.height / 2
     assert after["volume"].sum() > before["volume"].sum()
-    assert reader.answers == {(before.height, before["volume"].sum())}
-    assert reader.asked > 5
-    loaded = read(own.file, "select symbol, opened_at, loaded_at from marts.agg_symbol_hour").sort("loaded_at")
-    assert set(loaded.filter(pl.col("loaded_at") == loaded["loaded_at"][-1]).select(key).iter_rows()) == restated
-    assert SYMBOL_HOURS in said
-    history = read(own.file, "select * from marts.dim_symbol where symbol = 'BTCUSDT' order by valid_from").to_dicts()
-    assert [(row["status"], row["is_current"]) for row in history] == [("TRADING", False), ("BREAK", True)]
-    assert history[0]["valid_to"] == history[1]["valid_from"] > history[0]["valid_from"]
-    incremental = {mart: read(own.file, without_loading(mart)) for mart in MARTS}
-    own("build", "--full-refresh")
-    for mart, rows in incremental.items():
-        assert rows.equals(read(own.file, without_loading(mart))), mart
-    gold = own.world.lake.scan(SYMBOL_HOURS).collect()
-    assert gold.drop("loaded_at").sort(key).equals(read(own.file, HOURS))
+    loaded = read(later.kept, "select symbol, opened_at, loaded_at from marts.agg_symbol_hour").sort("loaded_at")
+    assert set(loaded.filter(pl.col("loaded_at") == loaded["loaded_at"][-1]).select(key).iter_rows()) == changed
+    assert SYMBOL_HOURS in later.said
+
+
+def test_who_reads_during_a_build_is_told_what_there_was_before_it(later):
+    assert later.reader.answers == {(later.before.height, later.before["volume"].sum())}
+    assert later.reader.asked > 5
+
+
+def test_a_story_told_anew_is_no_longer_counted_where_it_was(later, read):
+    counted = {hour: news_of(later.before, hour) - news_of(read(later.kept, HOURS), hour) for hour in (LEFT, DROPPED)}
+    assert counted == {LEFT: 1, DROPPED: 1}
+
+
+def news_of(hours: pl.DataFrame, hour: tuple[str, datetime]) -> int:
+    return hours.filter(pl.col("symbol") == hour[0], pl.col("opened_at") == hour[1])["news"].item()
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_a_full_refresh_gives_the_rows_of_an_incremental_build(later, read, mart):
+    assert read(later.kept, without_loading(mart)).equals(read(later.command.file, without_loading(mart)))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_gold_has_the_rows_of_the_mart_and_no_older_ones_of_a_day_they_have_left(later, read, name):
+    table = TABLES[name]
+    mart = read(later.kept, f"select * from marts.{name.removeprefix('gold/')}").sort(table.sort_by)
+    assert later.published[name].sort(table.sort_by).equals(mart)
+
+
+def test_after_a_full_refresh_gold_is_the_mart_again(later, read):
+    gold = later.command.world.lake.scan(SYMBOL_HOURS).collect()
+    assert gold.drop("loaded_at").sort("symbol", "opened_at").equals(read(later.command.file, HOURS))
+
+
+def test_a_symbol_has_a_version_for_each_time_it_changed_and_the_coin_that_is_pinned(later, read):
+    versions = read(later.kept, "select * from marts.dim_symbol order by symbol, valid_from").to_dicts()
+    told = [(row["symbol"], row["status"], row["coingecko_id"], row["is_current"]) for row in versions]
+    assert told == [
+        ("BTCUSDT", "TRADING", "bitcoin", False),
+        ("BTCUSDT", "BREAK", "bitcoin", True),
+        ("ETHUSDT", "UNKNOWN", "ethereum", False),
+        ("ETHUSDT", "TRADING", "another-coin", True),
+    ]
+    for former, current in (versions[:2], versions[2:]):
+        assert former["valid_from"] < former["valid_to"] == current["valid_from"]
 
 
 def without_loading(mart: str) -> str:

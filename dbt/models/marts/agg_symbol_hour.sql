@@ -7,30 +7,85 @@
     )
 }}
 
-{% set profile_levels = 24 %}
 with symbols as (
     select * from {{ ref('dim_symbol') }} where is_current
 ),
 
+signals as (
+    select
+        venue,
+        symbol,
+        date_trunc('hour', opened_at) as hour,
+        count(*) as signals,
+        count(*) filter (where kind = 'volume_spike' and interval = '1m') as spikes
+    from {{ ref('fct_signal') }}
+    where state <> 'retracted'
+    group by all
+),
+
+mentions as (
+    select
+        ticker,
+        date_trunc('hour', published_at) as hour,
+        count(distinct story) as news,
+        avg(sentiment order by published_at, source, key) as news_sentiment
+    from (select *, unnest(tickers) as ticker from {{ ref('fct_news') }})
+    group by all
+),
+
+sentiment as (
+    select date, value as fear_greed
+    from {{ ref('fct_sentiment_daily') }}
+    where source = 'fear_greed'
+),
+
 {% if is_incremental() %}
-changed as (
-    select venue, symbol, date_trunc('hour', opened_at) as hour
+revised as (
+    select distinct venue, symbol, date_trunc('hour', opened_at) as hour
     from {{ ref('fct_candle_1m') }}
     where loaded_at > {{ last_loaded() }}
+),
+{% endif %}
+
+every_hour as (
+    {% if is_incremental() %}
+    select venue, symbol, opened_at as hour from {{ this }}
     union
-    select venue, symbol, date_trunc('hour', opened_at)
-    from {{ ref('fct_signal') }}
-    where loaded_at > {{ last_loaded() }}
+    select venue, symbol, hour from revised
+    {% else %}
+    select distinct venue, symbol, date_trunc('hour', opened_at) as hour from {{ ref('fct_candle_1m') }}
+    {% endif %}
+),
+
+-- what is told of an hour beside its candles
+context as (
+    select
+        every_hour.venue,
+        every_hour.symbol,
+        every_hour.hour,
+        coalesce(signals.signals, 0) as signals,
+        coalesce(signals.spikes, 0) as spikes,
+        coalesce(mentions.news, 0) as news,
+        mentions.news_sentiment,
+        sentiment.fear_greed
+    from every_hour
+    left join signals using (venue, symbol, hour)
+    left join symbols using (venue, symbol)
+    left join mentions on symbols.base_asset = mentions.ticker and every_hour.hour = mentions.hour
+    left join sentiment on cast(every_hour.hour as date) = sentiment.date
+),
+
+{% if is_incremental() %}
+-- a story can leave an hour as well as come to it, so an hour is compared with what is now told of it
+changed as (
+    select venue, symbol, hour from revised
     union
-    select symbols.venue, symbols.symbol, date_trunc('hour', news.published_at)
-    from {{ ref('fct_news') }} as news
-    inner join symbols on list_contains(news.tickers, symbols.base_asset)
-    where news.loaded_at > {{ last_loaded() }}
-    union
-    select hours.venue, hours.symbol, hours.opened_at
-    from {{ this }} as hours
-    inner join {{ ref('fct_sentiment_daily') }} as sentiment using (date)
-    where sentiment.loaded_at > {{ last_loaded() }}
+    select context.venue, context.symbol, context.hour
+    from context
+    inner join {{ this }} as held
+        on context.venue = held.venue and context.symbol = held.symbol and context.hour = held.opened_at
+    where (context.signals, context.spikes, context.news, context.news_sentiment, context.fear_greed)
+        is distinct from (held.signals, held.spikes, held.news, held.news_sentiment, held.fear_greed)
 ),
 {% endif %}
 
@@ -94,73 +149,8 @@ hours as (
     group by venue, symbol, hour
 ),
 
--- a minute's volume counts at the level its average price lies on; a float picks the level, no price is made from it
-levels as (
-    select
-        minutes.venue,
-        minutes.symbol,
-        minutes.hour,
-        case
-            when hours.high = hours.low then 0
-            else least({{ profile_levels - 1 }}, greatest(0, cast(floor(
-                (cast(minutes.quote_volume as double) / cast(minutes.volume as double) - cast(hours.low as double))
-                / cast(hours.high - hours.low as double) * {{ profile_levels }}
-            ) as bigint)))
-        end as level,
-        sum(minutes.volume) as volume
-    from minutes
-    inner join hours using (venue, symbol, hour)
-    where minutes.volume > 0
-    group by all
-),
-
-ranked_levels as (
-    select
-        *,
-        sum(volume) over (partition by venue, symbol, hour order by volume desc, level) - volume as volume_above,
-        sum(volume) over (partition by venue, symbol, hour) as volume_of_hour
-    from levels
-),
-
 profile as (
-    select
-        venue,
-        symbol,
-        hour,
-        min(level) filter (where volume_above = 0) as busiest_level,
-        min(level) as lowest_level,
-        max(level) as highest_level
-    from ranked_levels
-    where volume_above * 10 < volume_of_hour * 7
-    group by venue, symbol, hour
-),
-
-signals as (
-    select
-        venue,
-        symbol,
-        date_trunc('hour', opened_at) as hour,
-        count(*) as signals,
-        count(*) filter (where kind = 'volume_spike' and interval = '1m') as spikes
-    from {{ ref('fct_signal') }}
-    where state <> 'retracted'
-    group by all
-),
-
-mentions as (
-    select
-        ticker,
-        date_trunc('hour', published_at) as hour,
-        count(distinct story) as news,
-        avg(sentiment order by published_at, source, key) as news_sentiment
-    from (select *, unnest(tickers) as ticker from {{ ref('fct_news') }})
-    group by all
-),
-
-sentiment as (
-    select date, value as fear_greed
-    from {{ ref('fct_sentiment_daily') }}
-    where source = 'fear_greed'
+    {{ volume_profile('minutes', 'hours', 24) }}
 ),
 
 final as (
@@ -182,26 +172,23 @@ final as (
         volatility.volatility,
         cast(2 * hours.taker_buy_volume - hours.volume as double)
         / nullif(cast(hours.volume as double), 0) as taker_imbalance,
-        {{ level_price('2 * profile.busiest_level + 1', 2 * profile_levels) }} as busiest_price,
-        {{ level_price('profile.lowest_level', profile_levels) }} as value_area_low,
-        {{ level_price('profile.highest_level + 1', profile_levels) }} as value_area_high,
-        coalesce(signals.signals, 0) as signals,
-        coalesce(signals.spikes, 0) as spikes,
-        coalesce(mentions.news, 0) as news,
-        mentions.news_sentiment,
-        sentiment.fear_greed,
+        profile.busiest_price,
+        profile.value_area_low,
+        profile.value_area_high,
+        context.signals,
+        context.spikes,
+        context.news,
+        context.news_sentiment,
+        context.fear_greed,
         hours.completeness,
         cast(hours.corrections as bigint) as corrections,
         hours.known_at,
         {{ loaded_at() }} as loaded_at,
         cast(hours.hour as date) as date
     from hours
+    inner join context using (venue, symbol, hour)
     left join volatility using (venue, symbol, hour)
     left join profile using (venue, symbol, hour)
-    left join signals using (venue, symbol, hour)
-    left join symbols using (venue, symbol)
-    left join mentions on symbols.base_asset = mentions.ticker and hours.hour = mentions.hour
-    left join sentiment on cast(hours.hour as date) = sentiment.date
 )
 
 select * from final

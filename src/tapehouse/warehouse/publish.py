@@ -3,7 +3,8 @@
 What was published is known from the tables themselves, so that a publication that was cut off is caught up by the next.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import duckdb
 import polars as pl
 
 from tapehouse.catalog import MARTS, TABLES, WAREHOUSE, Table
+from tapehouse.lake.compaction import data_files
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.versions import thin_log, vacuum
 
@@ -51,25 +53,33 @@ def _publish_whole(warehouse: duckdb.DuckDBPyConnection, lake: DeltaLake, table:
 
 
 def _publish_days(warehouse: duckdb.DuckDBPyConnection, lake: DeltaLake, table: Table) -> int:
-    """Replace the days that have rows loaded since the last publication; all of them where every row is.
+    """Replace the days that have rows loaded since the last publication, and those that rows have left for another day.
 
-    The batch is the newest `loaded_at` in microseconds.
+    All of them where every row was loaded since. The batch is the newest `loaded_at` in microseconds.
     """
-    last, mart = lake.last_batch(table.name, WAREHOUSE), _mart(table)
+    last, mart = lake.last_batch(table.name, WAREHOUSE), warehouse.table(_mart(table))
     is_new = f"epoch_us(loaded_at) > {last}"
-    newest, anew, whole = (
-        warehouse.table(mart)
-        .aggregate(f"epoch_us(max(loaded_at)), count(*) filter (where {is_new}), count(*)")
-        .fetchall()[0]
-    )
-    if not anew:
+    days = mart.aggregate(f"cast(date as varchar), count(*), count(*) filter (where {is_new})", "date").fetchall()
+    if not any(anew for _, _, anew in days):
         return 0
-    changed = f"date in (select date from {mart} where {is_new})"  # noqa: S608  # names of the catalog, a number
-    everything = anew == whole
-    rows = _rows(warehouse, table, "true" if everything else changed)
-    days = None if everything else sorted({day.isoformat() for day in rows["date"].unique()})
-    lake.replace(table.name, rows, writer=WAREHOUSE, batch=newest, dates=days)
+    newest: int = mart.aggregate("epoch_us(max(loaded_at))").fetchall()[0][0]
+    if all(anew == rows for _, rows, anew in days):
+        rows, changed = _rows(warehouse, table), None
+    else:
+        changed = sorted({day for day, _, anew in days if anew} | _outdated(lake, table, days))
+        quoted = ", ".join(f"'{day}'" for day in changed)
+        rows = _rows(warehouse, table, f"date in ({quoted})")
+    lake.replace(table.name, rows, writer=WAREHOUSE, batch=newest, dates=changed)
     return rows.height
+
+
+def _outdated(lake: DeltaLake, table: Table, days: Iterable[tuple[str, int, int]]) -> set[str]:
+    """Return the published days that have another count of rows than these."""
+    counts, published = {day: rows for day, rows, _ in days}, Counter[str]()
+    with lake.writing(table.name) as delta:
+        for file in data_files(delta):
+            published[file.date] += file.rows
+    return {day for day, rows in published.items() if rows != counts.get(day, 0)}
 
 
 def _rows(warehouse: duckdb.DuckDBPyConnection, table: Table, condition: str = "true") -> pl.DataFrame:
