@@ -112,7 +112,9 @@ def context() -> Iterator[Batch]:
         "market_data", "coingecko", [coin("ethereum", "eth", 2, 3), {**coin("odd", "odd", 3, 4), "current_price": None}]
     )
     yield told("market_data", "coingecko_global", [whole_market(hour) for hour in (1, 12, 26)])
-    yield told("sentiment", "fear_greed", [index_day(day, value) for day, value in ((-2, 20), (0, 24), (1, 31))])
+    yield told(
+        "sentiment", "fear_greed", [index_day(day, value) for day, value in ((-2, 20), (0, 24), (1, 31), (2, 29))]
+    )
     yield told("symbols", "binance", [pair("BTCUSDT", "TRADING")])
     yield told("news", "rss", [entry(number) for number in range(40)])
 

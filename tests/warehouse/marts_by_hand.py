@@ -5,12 +5,13 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, localcontext
 
 import polars as pl
 
-from tapehouse.catalog import CANDLES, NEWS, SENTIMENT, SIGNALS, TABLES
+from tapehouse.catalog import CANDLES, MARKET_DATA, NEWS, SENTIMENT, SIGNALS, TABLES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
 
@@ -121,8 +122,8 @@ def _signals(lake: DeltaLake) -> dict[tuple[str, datetime], Counter]:
     return seen
 
 
-def _newest(lake: DeltaLake, table: str) -> list[dict]:
-    rows = lake.scan(table).sort("known_at").unique(("source", "key"), keep="last").collect()
+def _newest(lake: DeltaLake, table: str, *also: str) -> list[dict]:
+    rows = lake.scan(table).sort("known_at").unique(("source", "key", *also), keep="last").collect()
     return [row | json.loads(row["fields"]) for row in rows.sort("observed_at", "source", "key").iter_rows(named=True)]
 
 
@@ -141,6 +142,108 @@ def _said(news: list[dict], ticker: str, hour: datetime) -> dict:
 def fear_and_greed(lake: DeltaLake) -> dict[str, int]:
     """The index by ISO day."""
     return {row["key"]: row["value"] for row in _newest(lake, SENTIMENT)}
+
+
+def market_snapshots(lake: DeltaLake) -> pl.DataFrame:
+    """What is told of coins, without when it was loaded."""
+    amounts = {"price": "current_price", "market_cap": "market_cap", "volume_24h": "total_volume"} | {
+        name: name for name in ("circulating_supply", "market_cap_rank")
+    }
+    rows = [
+        {"source": row["source"], "coin": row["key"].partition("/")[0], "known_at": row["known_at"]}
+        | {"observed_at": row["observed_at"], "date": row["observed_at"].date()}
+        | {name: _decimal(row.get(field)) for name, field in amounts.items()}
+        for row in _newest(lake, MARKET_DATA, "observed_at")
+        if row["source"] != "coingecko_global"
+    ]
+    ranked = [row | {"market_cap_rank": row["market_cap_rank"] and int(row["market_cap_rank"])} for row in rows]
+    return _frame("gold/fct_market_snapshot", ranked)
+
+
+def _decimal(told: object) -> Decimal | None:
+    return None if told is None else Decimal(str(told))
+
+
+def news(lake: DeltaLake) -> pl.DataFrame:
+    """Items of news as they were last told, without when they were loaded."""
+    told = [row | {"published_at": row["observed_at"], "date": row["observed_at"].date()} for row in _news(lake)]
+    return _frame("gold/fct_news", told)
+
+
+def sentiment_daily(lake: DeltaLake) -> pl.DataFrame:
+    """The index by day, without when it was loaded."""
+    told = _newest(lake, SENTIMENT)
+    days = [
+        row | {"date": date.fromisoformat(row["key"]), "classification": row["value_classification"]} for row in told
+    ]
+    return _frame("gold/fct_sentiment_daily", days)
+
+
+def signals(lake: DeltaLake) -> pl.DataFrame:
+    """Signals as they count, without when they were loaded."""
+    key = ("kind", "venue", "symbol", "interval", "opened_at")
+    return lake.scan(SIGNALS).sort("revision").unique(key, keep="last").collect()
+
+
+def sources(lake: DeltaLake) -> pl.DataFrame:
+    """Who has told something, and since when and until when."""
+    told = {("binance", "candles"): candles(lake, "1h")["known_at"].to_list()}
+    kinds = {"market_data": (MARKET_DATA, "observed_at"), "sentiment": (SENTIMENT,), "news": (NEWS,)}
+    for kind, table in kinds.items():
+        for row in _newest(lake, *table):
+            told.setdefault((row["source"], kind), []).append(row["known_at"])
+    rows = [
+        {"source": source, "kind": kind, "first_known_at": min(known), "last_known_at": max(known)}
+        | {"upstream": "coingecko" if source.startswith("coingecko_") else source.partition(":")[0]}
+        for (source, kind), known in told.items()
+    ]
+    return _frame("gold/dim_source", rows)
+
+
+def dates(_lake: DeltaLake) -> pl.DataFrame:
+    """The days of the calendar, as Python counts them."""
+    return _frame("gold/dim_date", list(_days(date(2009, 1, 1), date(2040, 12, 31))))
+
+
+def _days(first: date, last: date) -> Iterator[dict]:
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        iso = day.isocalendar()
+        yield {"date": day, "year": day.year, "quarter": (day.month + 2) // 3, "month": day.month, "day": day.day} | {
+            "iso_year": iso.year,
+            "iso_week": iso.week,
+            "iso_weekday": iso.weekday,
+            "is_weekend": day.weekday() in {5, 6},
+        }
+
+
+def _frame(table: str, rows: list[dict]) -> pl.DataFrame:
+    schema = {name: kind for name, kind in schema_of(table).items() if name != "loaded_at"}
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+
+
+COMPUTED = {
+    "fct_market_snapshot": market_snapshots,
+    "fct_news": news,
+    "fct_sentiment_daily": sentiment_daily,
+    "fct_signal": signals,
+    "dim_source": sources,
+    "dim_date": dates,
+}
+"""Marts that are compared row by row."""
+
+
+def return_of_index(hours: dict[tuple[str, datetime], dict], index: dict[str, int], last: date) -> float:
+    """The correlation of the index with the mean return of the symbols, over the days up to this one."""
+    by_day = defaultdict(lambda: defaultdict(list))
+    for (symbol, hour), told in sorted(hours.items()):
+        by_day[hour.date()][symbol].append(told)
+    days = [day for day in sorted(by_day) if day <= last and day.isoformat() in index]
+    returns = [
+        statistics.fmean(float(of[-1]["close"]) / float(of[0]["open"]) - 1 for of in by_day[day].values())
+        for day in days
+    ]
+    return statistics.correlation([index[day.isoformat()] for day in days], returns)
 
 
 def mean_correlation(hours: dict[tuple[str, datetime], dict], day: datetime) -> float | None:

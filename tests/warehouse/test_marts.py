@@ -29,6 +29,14 @@ def test_the_candles_are_the_highest_revisions_of_silver(built, world, read, int
     assert (interval == "1m") == (ours["open"].null_count() > 0)  # a minute of which nothing is held has no price
 
 
+@pytest.mark.parametrize("mart", by_hand.COMPUTED)
+def test_facts_and_dimensions_are_what_the_lake_tells_by_another_computation(built, world, read, mart):
+    ours = read(built.file, f"select columns(name -> name <> 'loaded_at') from marts.{mart}")
+    theirs = by_hand.COMPUTED[mart](world.lake).select(ours.columns)
+    assert ours.height > 1
+    assert sorted(ours.rows(), key=repr) == sorted(theirs.rows(), key=repr)
+
+
 def test_each_hour_is_what_its_minutes_give_by_another_computation(built, world, read):
     rows = read(built.file, "select * exclude (venue, date, loaded_at) from marts.agg_symbol_hour")
     ours = {(row.pop("symbol"), row.pop("opened_at")): row for row in rows.iter_rows(named=True)}
@@ -58,6 +66,19 @@ def test_a_day_tells_of_the_whole_market_what_its_hours_give(built, world, read)
     assert (row["fear_greed"], row["symbols"]) == (by_hand.fear_and_greed(world.lake)["2026-02-28"], 2)
     assert row["fear_greed_change"] == 7
     assert math.isclose(row["btc_dominance"], 51.2)
+
+
+def test_the_index_is_correlated_with_the_mean_return_of_the_days_that_have_both(built, world, read):
+    days = read(
+        built.file, "select date, fear_greed_return_correlation as told from marts.agg_market_day order by date"
+    )
+    hours, index = by_hand.symbol_hours(world.lake), by_hand.fear_and_greed(world.lake)
+    told = dict(days.iter_rows())
+    first, second, third = sorted(told)
+    assert told[first] is None  # a single day moves with nothing
+    assert abs(told[second]) == pytest.approx(1)
+    assert told[third] == pytest.approx(by_hand.return_of_index(hours, index, third), abs=1e-8)
+    assert abs(told[third]) < 0.999
 
 
 def test_a_symbol_has_the_coin_and_the_assets_of_its_name(built, read):
