@@ -39,7 +39,7 @@ def signal(kind: str = "volume_spike", *, ago: int = 5, state="confirmed", revis
 
 
 def test_signals_come_newest_first_those_of_the_symbol_and_of_the_whole_market(publish, address, page: Page):
-    mood = {"value": 9, "value_before": 30, "mood": "extreme fear"}
+    mood = {"value": 9, "value_before": 30, "day_before": "2026-01-30T00:00:00Z", "mood": "extreme fear"}
     publish(
         signal(ago=9),
         signal("price_outlier", ago=7, symbol="ETHUSDT"),

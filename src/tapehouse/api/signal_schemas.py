@@ -18,11 +18,12 @@ _SPIKE: JsonDict = {
     "evidence": {
         "baseline_from": "2026-01-31T08:04:00Z",
         "baseline_windows": 240,
-        "deviation": 0.61,
+        "deviation": 0.605,
         "first_trade_id": 4500123001,
         "last_trade_id": 4500131207,
         "times_before": 24.4,
         "times_hour_of_week": 27.9,
+        "usual_excess": 0.0426,
     },
     "revision": 1,
     "known_at": "2026-01-31T12:05:00.311Z",

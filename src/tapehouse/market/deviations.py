@@ -17,6 +17,7 @@ def vwap_deviation(stretch: Stretch, place: int) -> Finding | None:
     usual = stretch.baseline("distance", place, SMALLEST_DISTANCE)
     if usual is None or not known(distance):
         return None
+    distance = rounded(distance)
     score, limit = usual.score(distance), stretch.detection.vwap_score
     return Finding(
         "vwap_deviation",
@@ -24,10 +25,10 @@ def vwap_deviation(stretch: Stretch, place: int) -> Finding | None:
         fires=abs(score) >= limit and not _was_beyond(stretch, place - 1, score, limit),
         proved=stretch.proved(place, place - 1),
         evidence={
-            **stretch.about(place, usual),
-            "distance": rounded(distance),
-            "usual_distance": rounded(usual.median),
-            "deviation": rounded(usual.scale),
+            **stretch.about(place, usual.count),
+            "distance": distance,
+            "usual_distance": usual.median,
+            "deviation": usual.scale,
         },
     )
 
@@ -36,4 +37,4 @@ def _was_beyond(stretch: Stretch, place: int, score: float, limit: float) -> boo
     """Tell whether the window before lay beyond the limit on the same side."""
     distance = stretch.series.distance[place] if place >= 0 else float("nan")
     usual = stretch.baseline("distance", place, SMALLEST_DISTANCE) if known(distance) else None
-    return usual is not None and usual.score(distance) * (1 if score > 0 else -1) >= limit
+    return usual is not None and usual.score(rounded(distance)) * (1 if score > 0 else -1) >= limit

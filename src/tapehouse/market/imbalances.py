@@ -23,20 +23,22 @@ def taker_imbalance(stretch: Stretch, place: int) -> Finding | None:
     usual, volumes = stretch.baseline("odds", place, SMALLEST_SCALE), stretch.rolling("log_volume").before(place)
     if usual is None or not known(series.odds[place]) or not volumes:
         return None
-    score = usual.score(series.odds[place])
-    share = exp(series.odds[place]) / (1 + exp(series.odds[place]))
-    much = log(series.volume[place] * UNITS) >= middle(volumes)
+    odds = rounded(series.odds[place])
+    score = usual.score(odds)
+    share = exp(odds) / (1 + exp(odds))
+    times_usual = rounded(exp(log(series.volume[place] * UNITS) - middle(volumes)))
     worth = series.quote_volume[place] >= stretch.detection.minimum_quote_volume
     return Finding(
         "taker_imbalance",
         rounded(score),
-        fires=abs(score) >= stretch.detection.taker_score and much and worth,
+        fires=abs(score) >= stretch.detection.taker_score and times_usual >= 1 and worth,
         proved=stretch.proved(place),
         evidence={
-            **stretch.about(place, usual),
+            **stretch.about(place, usual.count),
             "buyers_share": rounded(share * (1 + 2 * ONE_SIDED) - ONE_SIDED),
-            "usual_odds": rounded(usual.median),
-            "odds": rounded(series.odds[place]),
-            "deviation": rounded(usual.scale),
+            "times_usual": times_usual,
+            "usual_odds": usual.median,
+            "odds": odds,
+            "deviation": usual.scale,
         },
     )

@@ -21,8 +21,8 @@ def price_outlier(stretch: Stretch, place: int) -> Finding | None:
     if usual is None:
         return None
     up, down = series.high[place] - before, series.low[place] - before
-    jump = up if up >= -down else down
-    moved = series.close[place] - before
+    jump = rounded(up if up >= -down else down)
+    moved = rounded(series.close[place] - before)
     score = usual.score(jump)
     return Finding(
         "price_outlier",
@@ -30,11 +30,12 @@ def price_outlier(stretch: Stretch, place: int) -> Finding | None:
         fires=abs(score) >= stretch.detection.outlier_score,
         proved=stretch.proved(place, place - 1),
         evidence={
-            **stretch.about(place, usual),
-            "jump": rounded(jump),
-            "move": rounded(moved),
+            **stretch.about(place, usual.count),
+            "jump": jump,
+            "move": moved,
             "move_score": rounded(usual.score(moved)),
             "kept": rounded(moved / jump) if jump else None,
-            "deviation": rounded(usual.scale),
+            "usual_move": usual.median,
+            "deviation": usual.scale,
         },
     )

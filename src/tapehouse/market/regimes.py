@@ -24,20 +24,23 @@ def volatility_regime(stretch: Stretch, place: int) -> Finding | None:
     """Judge the volatility up to a window; None where too little is known of it, or of the window itself."""
     if not known(stretch.series.variance[place]):
         return None
-    before = _regime(stretch, place - 1)
-    ratio, now = _ratio(stretch, place), _regime(stretch, place)
+    ratio = _ratio(stretch, place)
     if isnan(ratio):
         return None
+    before, now = _regime(stretch, place - 1), _regime(stretch, place)
+    recent, usual = _volatilities(stretch, place)
+    start = place + 1 - RECENT
     return Finding(
         "volatility_regime",
         rounded(log2(ratio)) if ratio > 0 else -64.0,
         fires=now != before,
         proved=stretch.proved(place),
         evidence={
-            "first_trade_id": max(stretch.series.first_trade_id[place], 0) or None,
-            "last_trade_id": max(stretch.series.last_trade_id[place], 0) or None,
-            "baseline_from": moment(stretch.series.opened(place + 1 - RECENT - stretch.detection.baseline)),
-            "ratio": rounded(ratio),
+            **stretch.about(place, len(stretch.rolling("variance").before(start)), start),
+            "recent_from": moment(stretch.series.opened(start)),
+            "recent_volatility": recent,
+            "usual_volatility": usual,
+            "ratio": ratio,
             "regime": now,
             "regime_before": before,
         },
@@ -66,17 +69,23 @@ def _decided(ratio: float, limit: float) -> Regime | None:
 
 def _ratio(stretch: Stretch, place: int) -> float:
     """Return the recent volatility by the usual one; NaN where it cannot be said."""
-    if place not in stretch.ratios:
-        stretch.ratios[place] = _compute_ratio(stretch, place)
-    return stretch.ratios[place]
+    recent, usual = _volatilities(stretch, place)
+    return rounded(recent / usual) if usual > 0 else nan
 
 
-def _compute_ratio(stretch: Stretch, place: int) -> float:
+def _volatilities(stretch: Stretch, place: int) -> tuple[float, float]:
+    """Return the volatility of a window, of the recent ones and of the usual ones; NaN where it cannot be said."""
+    if place not in stretch.volatilities:
+        stretch.volatilities[place] = _compute_volatilities(stretch, place)
+    return stretch.volatilities[place]
+
+
+def _compute_volatilities(stretch: Stretch, place: int) -> tuple[float, float]:
     start = place + 1 - RECENT
     if start < 0 or not known(stretch.series.variance[place]):
-        return nan
+        return nan, nan
     recent = sorted(value for value in stretch.series.variance[start : place + 1] if known(value))
     usual = stretch.rolling("variance").before(start)
-    if len(recent) < RECENT // 2 or len(usual) < stretch.detection.enough or not middle(usual) > 0:
-        return nan
-    return sqrt(middle(recent) / middle(usual))
+    if len(recent) < RECENT // 2 or len(usual) < stretch.detection.enough:
+        return nan, nan
+    return rounded(sqrt(middle(recent))), rounded(sqrt(middle(usual)))

@@ -7,7 +7,7 @@ a stay is told. A day the index has no value of is passed over, for `PATIENCE` d
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from tapehouse.market.signals import WHOLE_MARKET, Detection, Finding, Kind, Signal, revised
+from tapehouse.market.signals import WHOLE_MARKET, Detection, Finding, Kind, Signal, moment, revised
 from tapehouse.market.windows import DAY
 
 KIND: Kind = "sentiment_extreme"
@@ -26,14 +26,22 @@ def sentiment_extreme(values: Mapping[int, int], day: int, detection: Detection)
     value = values.get(day)
     if value is None:
         return None
-    before = next((values[at] for back in range(1, PATIENCE + 1) if (at := day - back * DAY) in values), MIDDLE)
-    mood, mood_before = _mood(value, detection), _mood(before, detection)
+    days = (day - back * DAY for back in range(1, PATIENCE + 1))
+    day_before = next((at for at in days if at in values), None)
+    before = None if day_before is None else values[day_before]
+    mood, mood_before = _mood(value, detection), "none" if before is None else _mood(before, detection)
     return Finding(
         KIND,
         (value - MIDDLE) / 10,
         fires=mood not in {"none", mood_before},
         proved=True,
-        evidence={"value": value, "value_before": before, "mood": mood},
+        evidence={
+            "value": value,
+            "mood": mood,
+            "value_before": before,
+            "day_before": None if day_before is None else moment(day_before),
+            "mood_before": mood_before,
+        },
     )
 
 

@@ -29,17 +29,19 @@ def volume_spike(stretch: Stretch, place: int) -> Finding | None:
     if usual is None or not known(excess):
         return None
     over_hour = volume - season if known(season) else None
-    counts = excess if over_hour is None else min(excess, over_hour)
-    score = usual.score(counts)
+    times_before = rounded(exp(excess))
+    times_hour = rounded(exp(over_hour)) if over_hour is not None else None
+    score = usual.score(log(times_before if times_hour is None else min(times_before, times_hour)))
     return Finding(
         "volume_spike",
         rounded(score),
         fires=score >= told.volume_score and series.quote_volume[place] >= told.minimum_quote_volume,
         proved=stretch.proved(place),
         evidence={
-            **stretch.about(place, usual),
-            "times_before": rounded(exp(excess)),
-            "times_hour_of_week": rounded(exp(over_hour)) if over_hour is not None else None,
-            "deviation": rounded(usual.scale),
+            **stretch.about(place, usual.count),
+            "times_before": times_before,
+            "times_hour_of_week": times_hour,
+            "usual_excess": usual.median,
+            "deviation": usual.scale,
         },
     )

@@ -3,12 +3,13 @@
 Going on by one window is cheap, going anywhere else is possible; what is found is the same either way (law 5).
 """
 
+from collections.abc import Iterable
 from math import isnan, log, nan
 
 from tapehouse.market.baselines import Baseline, Rolling
 from tapehouse.market.seasons import HOUR, Seasons
 from tapehouse.market.series import PROVED, Series
-from tapehouse.market.signals import Detection, Evidence, moment
+from tapehouse.market.signals import Detection, Evidence, moment, rounded
 
 
 class Stretch:
@@ -17,8 +18,8 @@ class Stretch:
     def __init__(self, series: Series, seasons: Seasons, detection: Detection) -> None:
         self.series = series
         self.detection = detection
-        self.ratios: dict[int, float] = {}
-        """Of places: recent volatility by the usual one (see `regimes`)."""
+        self.volatilities: dict[int, tuple[float, float]] = {}
+        """Of places: recent volatility and the usual one (see `regimes`)."""
         self._seasons = seasons
         self._rolling: dict[str, Rolling] = {}
 
@@ -29,8 +30,12 @@ class Stretch:
         return self._rolling[column]
 
     def baseline(self, column: str, place: int, floor: float) -> Baseline | None:
-        """Return what is usual for a column before a place; None where too few windows can be used."""
-        return self.rolling(column).baseline(place, floor, self.detection.enough)
+        """Return what is usual for a column before a place; None where too few windows can be used.
+
+        It has the digits that evidence tells, so that a score can be computed again from its evidence.
+        """
+        usual = self.rolling(column).baseline(place, floor, self.detection.enough)
+        return usual and Baseline(rounded(usual.median), rounded(usual.scale), usual.count)
 
     def season(self, place: int) -> float:
         """Return what a window usually trades at its hour of the week, as a logarithm (see `seasons`).
@@ -49,15 +54,25 @@ class Stretch:
         """Return the logarithm of the price before a window; NaN where the window before is not known."""
         return self.series.close[place - 1] if place > 0 else nan
 
-    def about(self, place: int, baseline: Baseline) -> Evidence:
-        """Return the evidence every finding has: the candle's ids, and the windows it was compared with."""
-        series, length = self.series, self.detection.baseline
-        ids = {"first_trade_id": series.first_trade_id[place], "last_trade_id": series.last_trade_id[place]}
+    def about(self, place: int, count: int, before: int | None = None) -> Evidence:
+        """Return the evidence every finding has: the candle's ids, and the windows it was compared with.
+
+        Those are `count` usable ones of the baseline before `before`, which is `place` where it is not given.
+        """
+        first, last = self.ids([place])
+        start = (place if before is None else before) - self.detection.baseline
         return {
-            **{name: trade_id if trade_id >= 0 else None for name, trade_id in ids.items()},
-            "baseline_from": moment(series.opened(place - length)),
-            "baseline_windows": baseline.count,
+            "first_trade_id": first,
+            "last_trade_id": last,
+            "baseline_from": moment(self.series.opened(start)),
+            "baseline_windows": count,
         }
+
+    def ids(self, places: Iterable[int]) -> tuple[int | None, int | None]:
+        """Return the first and the last trade id of windows; None where nothing traded in them."""
+        told = [at for at in places if self.series.first_trade_id[at] >= 0]
+        first = min((self.series.first_trade_id[at] for at in told), default=None)
+        return first, max((self.series.last_trade_id[at] for at in told), default=None)
 
 
 def known(value: float) -> bool:

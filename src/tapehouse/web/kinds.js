@@ -32,11 +32,11 @@ export const KINDS = {
   },
   divergence: {
     name: "Divergence", letter: "D",
-    tell: (of) => `${SOURCES[of.told_by] ?? of.told_by} told ${grouped(of.told_price)} as of ${minuteTime(of.told_at)} UTC: ${signed(of.distance)} outside of what was traded here.`,
+    tell: (of) => `${SOURCES[of.told_by] ?? of.told_by} told ${grouped(of.told_price)} as of ${minuteTime(of.told_at)} UTC: ${signed(of.distance)} outside of what was traded here${of.lowest == null ? "" : `, ${grouped(of.lowest)} to ${grouped(of.highest)}`}.`,
   },
   sentiment_extreme: {
     name: "Extreme sentiment", letter: "S",
-    tell: (of) => `Fear & Greed came to ${of.value} of 100, ${of.mood}; it was ${of.value_before} the day before.`,
+    tell: (of) => `Fear & Greed came to ${of.value} of 100, ${of.mood}; ${of.day_before == null ? "no value is known of the days before" : `it was ${of.value_before} on ${of.day_before.slice(0, 10)}`}.`,
   },
 };
 
