@@ -92,7 +92,8 @@ def test_correlation_and_beta_equal_those_of_numpy_at_every_candle(august):
 @pytest.mark.recordings
 def test_the_drawdown_equals_that_of_numpy_at_every_candle(august):
     close = august["close"].to_numpy()
-    assert_equal(august, indicators.drawdown() + 1, close / np.maximum.accumulate(close))
+    highest = np.array([close[max(place - 199, 0) : place + 1].max() for place in range(len(close))])
+    assert_equal(august, indicators.drawdown(200) + 1, np.where(np.arange(len(close)) < 199, np.nan, close / highest))
 
 
 @pytest.mark.recordings
@@ -173,6 +174,6 @@ def test_no_value_of_real_candles_changes_by_a_bit_when_later_ones_come(august, 
 
 
 def test_a_price_that_never_moves_has_no_strength_and_no_drawdown():
-    flat = candles([5.0] * 40).select(rsi=indicators.rsi(14), drawdown=indicators.drawdown())
+    flat = candles([5.0] * 40).select(rsi=indicators.rsi(14), drawdown=indicators.drawdown(30))
     assert flat["rsi"].null_count() == 40
-    assert set(flat["drawdown"]) == {0.0}
+    assert set(flat["drawdown"]) == {None, 0.0}

@@ -9,7 +9,17 @@ from dataclasses import asdict
 
 from tapehouse.api.correlations import Likeness, likenesses, log_returns
 from tapehouse.api.encoding import DecimalForm
-from tapehouse.api.periods import PERIODS, PROFILE, Once, Present, Summaries, hourly_volume, over_and_open, span
+from tapehouse.api.periods import (
+    PERIODS,
+    PROFILE,
+    Once,
+    Period,
+    Present,
+    Summaries,
+    hourly_volume,
+    over_and_open,
+    span,
+)
 from tapehouse.api.recent_signals import recent_signals
 from tapehouse.api.recent_windows import RecentWindows
 from tapehouse.api.rows import trade_fields
@@ -36,7 +46,7 @@ class Analytics:
         known = self._known.setdefault(symbol, _Known())
         return {
             "symbol": symbol,
-            "latest": self._latest(symbol, present, decimal),
+            "latest": self._latest(symbol, rows["1h"], present, decimal),
             "periods": {
                 name: known.summaries.of(period, rows[name], present, decimal) for name, period in PERIODS.items()
             },
@@ -44,20 +54,24 @@ class Analytics:
             "correlations": self._correlations(symbol, rows[CORRELATED_OVER], others, present, known),
             "sentiment": self._surroundings.sentiment(now),
             "news": self._surroundings.news(symbol, now),
-            "signals": recent_signals(self._view.signals, symbol, now),
+            "signals": recent_signals(self._view.signals, symbol, rows["24h"], present),
         }
 
     def _rows(self, symbol: str, name: str) -> list[CandleRow]:
         period = PERIODS[name]
         return period.of(self._windows.last(symbol, period.interval, period.count))
 
-    def _latest(self, symbol: str, present: Present, decimal: DecimalForm) -> dict[str, object] | None:
+    def _latest(
+        self, symbol: str, minutes: Sequence[CandleRow], present: Present, decimal: DecimalForm
+    ) -> dict[str, object] | None:
+        """Return the last trade, with the minute it lies in as its window."""
         trade, health = self._view.last_trade(symbol), self._view.health().get(symbol)
         if trade is None:
             return None
         return {
             **trade_fields(trade, decimal),
-            "age_seconds": max(0.0, (present.now - trade.traded_at) / 1e6),
+            **span(Period("1m", 1), minutes[-1:], present),
+            **present.freshness(trade.traded_at),
             "missing_trades": health.missing_trades if health else None,
         }
 
@@ -71,7 +85,10 @@ class Analytics:
         found = known.likenesses.of(
             [row for rows in over.values() for row in rows], lambda: likenesses(log_returns(over, period.length), pairs)
         )
-        told = {other: asdict(likeness) for (_, other), likeness in found.items()}
+        told = {
+            other: {**asdict(likeness), **span(period, series[other], present_of(self._view, other, present.now))}
+            for (_, other), likeness in found.items()
+        }
         return {"period": CORRELATED_OVER, "interval": period.interval, **span(period, ours, present), "with": told}
 
 

@@ -11,7 +11,7 @@ from tapehouse.api.correlations import MOST_CORRELATED, Correlations
 from tapehouse.api.encoding import as_number, to_json
 from tapehouse.api.indicator_values import IndicatorQuery, IndicatorValues, check
 from tapehouse.api.indicators import Indicators, read_indicators
-from tapehouse.api.periods import Period
+from tapehouse.api.periods import Period, Present
 from tapehouse.api.problems import PROBLEMS, ProblemError
 from tapehouse.api.queries import Queries
 from tapehouse.api.reads import Reads
@@ -55,7 +55,7 @@ def _add_analytics(
 
         def read() -> bytes:
             now = time.time_ns() // 1000
-            newest = values.of(query, now) if query.asked else None
+            newest = values.of(query, _presents(view, query, now)) if query.asked else None
             return to_json({**answers.of(name, others, now, as_number), "indicators": newest})
 
         return Response(await reads.run(read), media_type="application/json")
@@ -73,14 +73,19 @@ def _add_indicators(routes: APIRouter, view: LiveView, reads: Reads, values: Ind
     ) -> Response:
         """Give indicators over the last `limit` candles; they are computed when asked for, and stored nowhere.
 
-        None repaints: a value uses its window and those before it. The open window's are provisional.
+        None repaints: a value uses its window and those before it, as far back as it takes to be the same whatever
+        the limit. Where less is held than that, `completeness` says so. The open window's are provisional.
         """
         query = _query(view, known(symbol, view.symbols()), interval, indicators, limit, anchor, against)
 
         def read() -> bytes:
-            return to_json(values.of(query, time.time_ns() // 1000))
+            return to_json(values.of(query, _presents(view, query, time.time_ns() // 1000)))
 
         return Response(await reads.run(read), media_type="application/json")
+
+
+def _presents(view: LiveView, query: IndicatorQuery, now: int) -> dict[str, Present]:
+    return {name: present_of(view, name, now) for name in (query.symbol, query.against) if name is not None}
 
 
 def _query(

@@ -41,8 +41,8 @@ class Completeness(BaseModel):
     interval: str
     windows: int = Field(description="Windows the period has, the open one among them.")
     held: int
-    proved: int = Field(description="Those that are closed, final or quiet.")
-    gaps: int = Field(description="Those in which ids are known to be missing.")
+    proved: int | None = Field(description="Those that are closed, final or quiet; null where nothing can be proved.")
+    gaps: int | None = Field(description="Those in which ids are known to be missing; null where there are no ids.")
     open: int = Field(description="Those that are still filling, or over and not proved yet.")
 
 
@@ -56,10 +56,9 @@ class Span(BaseModel):
     completeness: Completeness
 
 
-class Latest(Price):
-    """The last trade, its age, and how many trades before it are known to be missing."""
+class Latest(Price, Span):
+    """The last trade, its age, and how many trades before it are known to be missing; its window is its minute."""
 
-    age_seconds: float
     missing_trades: int | None
 
 
@@ -108,10 +107,15 @@ class HourlyVolume(Span):
     hours: list[HourOfDay]
 
 
-class Likeness(BaseModel):
-    """How a symbol moves with another: null where they share too few returns, or one did not move."""
+class Likeness(Span):
+    """How a symbol moves with another: null where they share too few returns, or one did not move.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"correlation": 0.83, "beta": 0.71, "returns": 94}]})
+    The window, its age and its completeness are those of the other symbol.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"correlation": 0.83, "beta": 0.71, "returns": 94, **_SPAN}]}
+    )
 
     correlation: float | None = Field(description="Pearson's, of log returns.")
     beta: float | None = Field(description="How much the symbol moves when the other moves by one.")
@@ -128,32 +132,37 @@ class CorrelatedWith(Span):
     others: dict[str, Likeness] = Field(alias="with")
 
 
-class SentimentOfDay(IndexDay):
-    """The newest day of the Fear & Greed index."""
+class SentimentOfDay(IndexDay, Span):
+    """The newest day of the Fear & Greed index; its age is from the beginning of that day.
+
+    Complete means today's: `held` is 0 where the newest day that was told is an earlier one.
+    """
 
     attribution: Attribution
-    age_seconds: float = Field(description="Since the beginning of the day it is of.")
 
 
-class NewsOfCoin(BaseModel):
-    """The newest stories that mention the symbol's coin; the same story through several feeds is one."""
+class NewsOfCoin(Span):
+    """The newest stories that mention the symbol's coin; the same story through several feeds is one.
+
+    `as_of` is when the newest story of any coin was published, `held` in how many hours of the period any was: nothing
+    numbers stories, so that none are known to be missing and none proved to be all.
+    """
 
     ticker: str
     period: str
     count: int = Field(description="Stories of that period.")
     mean_sentiment: float | None = Field(description="How their headlines sound on average, -1 to 1; null without any.")
-    as_of: datetime | None = Field(description="When the newest was published.")
-    age_seconds: float | None
     stories: list[Story] = Field(description="At most five, of the period or before it, newest last.")
 
 
-class RecentSignals(BaseModel):
-    """The signals of the last day about the symbol or the market as a whole; those that were retracted are left out."""
+class RecentSignals(Span):
+    """The signals of the last day about the symbol or the market as a whole; those that were retracted are left out.
+
+    They start a day ago, or later where there were more than memory holds; they are as fresh and as complete as the
+    symbol's trades of that day, which they rest on.
+    """
 
     period: str
-    start: datetime = Field(description="A day ago, or later where there were more than memory holds.")
-    as_of: datetime | None = Field(description="When the newest became known.")
-    age_seconds: float | None
     count: int
     provisional: int = Field(description="Those that a repair may still change.")
     kinds: dict[Kind, int] = Field(description="How many of each kind.")
@@ -172,13 +181,18 @@ class IndicatorWindow(BaseModel):
     state: Literal["open", "closed", "gap", "quiet"] = Field(description="Values of an open window are provisional.")
 
 
-class IndicatorWindows(BaseModel):
-    """Windows in order of time, the open one last; no value uses anything after its window."""
+class IndicatorWindows(Span):
+    """Windows in order of time, the open one last; no value uses anything after its window.
+
+    What they are made from reaches back before the first of them, so far that an average does not depend on where it
+    began; where less is held, `held` lies below `windows`.
+    """
 
     symbol: str
     interval: str
     anchor: datetime | None
     against: str | None
+    against_span: Span | None = Field(description="What was held of the symbol it is compared with.")
     count: int
     windows: list[IndicatorWindow]
 

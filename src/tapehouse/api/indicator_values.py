@@ -9,6 +9,7 @@ import polars as pl
 from tapehouse.api.encoding import time_text, to_microseconds
 from tapehouse.api.frames import candle_frame
 from tapehouse.api.indicators import Asked
+from tapehouse.api.periods import Period, Present, span
 from tapehouse.api.problems import ProblemError
 from tapehouse.api.recent_windows import RecentWindows
 from tapehouse.market.ledger import CandleRow
@@ -51,27 +52,33 @@ class IndicatorValues:
     def __init__(self, windows: RecentWindows) -> None:
         self._windows = windows
 
-    def of(self, query: IndicatorQuery, now: int) -> dict[str, object]:
-        """Return the windows with their indicators, the open one last: its values are provisional."""
-        rows = self._windows.last(query.symbol, query.interval, self._needed(query, now))
+    def of(self, query: IndicatorQuery, presents: Mapping[str, Present]) -> dict[str, object]:
+        """Return the windows with their indicators, the open one last: its values are provisional.
+
+        `presents` has the time of the answer for the symbol, and for the one it is compared with.
+        """
+        period = Period(query.interval, self._needed(query, presents[query.symbol].now))
+        rows = self._windows.last(query.symbol, query.interval, period.count)
+        theirs = self._windows.last(query.against, query.interval, len(rows)) if query.against else []
         length = INTERVALS[query.interval]
         given = {
             "interval": length,
             "anchor": to_microseconds(query.anchor) if query.anchor else None,
             "against": AGAINST,
         }
-        frame = self._frame(query, rows)
-        values = [_values(query.asked, frame, given, query.limit, seen=seen) for seen in ("before", "asked")]
+        values = _values(query.asked, _frame(rows, theirs), given).tail(query.limit)
         shown = rows[-query.limit :]
         return {
             "symbol": query.symbol,
             "interval": query.interval,
             "anchor": None if query.anchor is None else time_text(to_microseconds(query.anchor)),
             "against": query.against,
+            **span(period, rows, presents[query.symbol]),
+            "against_span": span(period, theirs, presents[query.against]) if query.against else None,
             "count": len(shown),
             "windows": [
                 {"opened_at": time_text(row.opened_at), "state": row.state, **told}
-                for row, told in zip(shown, pl.concat(values, how="horizontal").to_dicts(), strict=True)
+                for row, told in zip(shown, values.to_dicts(), strict=True)
             ],
         }
 
@@ -89,20 +96,11 @@ class IndicatorValues:
             raise ProblemError(422, "unusable-parameter", text)
         return max(query.limit + history, since)
 
-    def _frame(self, query: IndicatorQuery, rows: Sequence[CandleRow]) -> pl.DataFrame:
-        frame = candle_frame(rows)
-        if query.against is None:
-            return frame
-        theirs = candle_frame(self._windows.last(query.against, query.interval, len(rows)))
-        other = theirs.select("opened_at", pl.col("close").alias(AGAINST))
-        return frame.join(other, on="opened_at", how="left", maintain_order="left")
+
+def _frame(rows: Sequence[CandleRow], theirs: Sequence[CandleRow]) -> pl.DataFrame:
+    other = candle_frame(theirs).select("opened_at", pl.col("close").alias(AGAINST))
+    return candle_frame(rows).join(other, on="opened_at", how="left", maintain_order="left")
 
 
-def _values(
-    asked: Sequence[Asked], frame: pl.DataFrame, given: Mapping[str, object], limit: int, *, seen: str
-) -> pl.DataFrame:
-    """Return the last `limit` rows of the indicators that look at what came before, or only at what is asked for."""
-    frame = frame.tail(limit) if seen == "asked" else frame
-    chosen = [each for each in asked if (each.looks_back == "asked") == (seen == "asked")]
-    columns = {name: column for each in chosen for name, column in each.columns(given).items()}
-    return frame.select(**columns).tail(limit)
+def _values(asked: Sequence[Asked], frame: pl.DataFrame, given: Mapping[str, object]) -> pl.DataFrame:
+    return frame.select(**{name: column for each in asked for name, column in each.columns(given).items()})

@@ -14,8 +14,6 @@ from tapehouse.market.windows import DAY
 MOST_INDICATORS = 12
 LONGEST = 500
 """Windows an indicator may look back over at most."""
-WARM_UP = 10
-"""Lengths of history before the first value told: an average that forgets by and by has forgotten its start by then."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,9 @@ class Asked:
 
     def history(self, length: int) -> int:
         """Return how many windows of this length (microseconds) are read before the first one told."""
-        if self.looks_back == "day":
-            return DAY // length
-        return WARM_UP * max(self.parameters.values(), default=0)
+        if self.looks_back == "numbers":
+            return INDICATORS[self.name].history(**self.parameters)
+        return DAY // length if self.looks_back == "day" else 0
 
     def columns(self, given: Mapping[str, object]) -> Mapping[str, pl.Expr]:
         """Return its columns by the names they have in an answer; `given` holds what an indicator may need."""

@@ -61,20 +61,38 @@ NOTHING = {"start": None, "end": None, "as_of": None, "age_seconds": None}
 
 
 def span(period: Period, rows: Sequence[CandleRow], present: Present) -> dict[str, object]:
-    """Return from when to when the rows reach, how fresh they are, and how many windows were held and proved."""
-    completeness = {
-        "interval": period.interval,
-        "windows": period.count,
-        "held": len(rows),
-        "proved": sum(row.state in _PROVED for row in rows),
-        "gaps": sum(row.state == "gap" for row in rows),
-        "open": sum(row.state == "open" for row in rows),
-    }
+    """Return from when to when the rows reach, how fresh they are, and how many windows were held and proved.
+
+    Where windows are not held the last ones that are may reach further back than the period.
+    """
+    reach = (rows[-1].opened_at - rows[0].opened_at) // period.length + 1 if rows else 0
+    completeness = counted(
+        period.interval,
+        max(period.count, reach),
+        held=len(rows),
+        proved=sum(row.state in _PROVED for row in rows),
+        gaps=sum(row.state == "gap" for row in rows),
+        still_open=sum(row.state == "open" for row in rows),
+    )
     if not rows:
         return {**NOTHING, "completeness": completeness}
     end = rows[-1].opened_at + period.length
     start = time_text(rows[0].opened_at)
     return {"start": start, "end": time_text(end), **present.freshness(end), "completeness": completeness}
+
+
+def counted(
+    interval: str, windows: int, *, held: int, proved: int | None, gaps: int | None, still_open: int
+) -> dict[str, object]:
+    """Return how many windows a figure was made from; None where nothing numbers what comes, so that none is proved."""
+    return {
+        "interval": interval,
+        "windows": windows,
+        "held": held,
+        "proved": proved,
+        "gaps": gaps,
+        "open": still_open,
+    }
 
 
 class Summaries:

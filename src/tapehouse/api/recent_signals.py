@@ -1,31 +1,37 @@
 """The signals of the last day about a symbol, or about the market as a whole, from memory."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from tapehouse.api.encoding import time_text
+from tapehouse.api.periods import PERIODS, Present, span
 from tapehouse.api.signal_queries import STANDING
 from tapehouse.api.signal_rows import signal_fields
+from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import WHOLE_MARKET, Signal
 from tapehouse.market.windows import DAY
 from tapehouse.streaming.signal_view import MOST, SignalView
 
+PERIOD = "24h"
 SHOWN = 10
 """Most signals in an answer; all are counted."""
 
 
-def recent_signals(view: SignalView, symbol: str, now: int) -> dict[str, Any]:
-    """Return how many signals of each kind stand in the last day, and the newest of them; `now` in microseconds."""
+def recent_signals(view: SignalView, symbol: str, rows: Sequence[CandleRow], present: Present) -> dict[str, Any]:
+    """Return how many signals of each kind stand in the last day, and the newest of them.
+
+    `rows` are the windows of that day: signals rest on their trades, so that they are as fresh and as complete.
+    """
     remembered = view.newest()
-    start = _reaches_back_to(remembered, now - DAY)
+    start = _reaches_back_to(remembered, present.now - DAY)
     about = {symbol, WHOLE_MARKET}
     found = [it for it in remembered if it.symbol in about and it.state in STANDING and it.opened_at >= start]
-    newest = max((signal.known_at for signal in found), default=None)
     return {
-        "period": "24h",
+        "period": PERIOD,
+        **span(PERIODS[PERIOD], rows, present),
         "start": time_text(start),
-        "as_of": None if newest is None else time_text(newest),
-        "age_seconds": None if newest is None else max(0.0, (now - newest) / 1e6),
+        "end": time_text(present.now),
         "count": len(found),
         "provisional": sum(signal.state == "provisional" for signal in found),
         "kinds": dict(Counter(signal.kind for signal in found)),

@@ -10,10 +10,10 @@ from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.market.ledger import CandleRow
 from tapehouse.streaming.view import LiveView
 
-MOST_KEPT = 600
+MOST_KEPT = 1_200
 """Windows of one symbol and interval; of more the lake is asked."""
-MOST_SERIES = 200
-"""Symbols and intervals that are kept at a time; the one that was asked for longest ago goes first."""
+MOST_WINDOWS = 120_000
+"""Windows of all symbols and intervals; of those the one that was asked for longest ago goes first."""
 
 
 class RecentWindows:
@@ -47,11 +47,16 @@ class RecentWindows:
     def _series_of(self, symbol: str, interval: str, count: int) -> "_Series":
         known = self._series.pop((symbol, interval), None)
         if known is None or known.count < count:
+            self._make_room(count)
             known = self._read(symbol, interval, count)
         self._series[symbol, interval] = known
-        while len(self._series) > MOST_SERIES:
-            del self._series[next(iter(self._series))]
         return known
+
+    def _make_room(self, count: int) -> None:
+        """Let the oldest go until so many windows more can be kept."""
+        kept = sum(series.count for series in self._series.values())
+        while self._series and kept + count > MOST_WINDOWS:
+            kept -= self._series.pop(next(iter(self._series))).count
 
     def _read(self, symbol: str, interval: str, count: int) -> "_Series":
         read = _Series(count)

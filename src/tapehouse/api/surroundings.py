@@ -1,10 +1,10 @@
 """What was said around a symbol: the day's Fear & Greed index and the newest stories of its coin, from memory."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from tapehouse.api.context_rows import ATTRIBUTIONS, version_fields
 from tapehouse.api.encoding import time_text
+from tapehouse.api.periods import HOUR, counted
 from tapehouse.market.coins import base_of
 from tapehouse.market.context import Kind, Version
 from tapehouse.market.stories import name_of
@@ -13,6 +13,8 @@ from tapehouse.streaming.context_view import ContextView
 
 STORIES = 5
 """Most stories in an answer."""
+HOURS = DAY // HOUR
+"""Hours whose stories are counted."""
 
 
 class Surroundings:
@@ -23,28 +25,31 @@ class Surroundings:
         self._sorted: dict[Kind, tuple[int, Sequence[Version]]] = {}
 
     def sentiment(self, now: int) -> dict[str, object] | None:
-        """Return the newest day of the index with its age; None before one was told."""
+        """Return the newest day of the index with its age, and whether it is today's; None before one was told."""
         days = self._newest("sentiment")
         if not days:
             return None
-        told = version_fields(days[-1], exact_numbers=True)
-        age = (now - days[-1].observation.observed_at) / 1e6
-        return {"attribution": ATTRIBUTIONS["sentiment"], "age_seconds": max(0.0, age), **told}
+        observed, told = days[-1].observation.observed_at, version_fields(days[-1], exact_numbers=True)
+        start, is_todays = observed // DAY * DAY, int(observed // DAY == now // DAY)
+        window = _window(start, start + DAY, observed, now)
+        completeness = counted("1d", 1, held=is_todays, proved=is_todays, gaps=0, still_open=0)
+        return {"attribution": ATTRIBUTIONS["sentiment"], **window, "completeness": completeness, **told}
 
     def news(self, symbol: str, now: int) -> dict[str, object]:
         """Return the newest stories that mention a symbol's coin, and how those of the last day sound."""
         ticker = base_of(symbol)
         stories = self._stories(ticker)
         lately = [story for story in stories if story.observation.observed_at > now - DAY]
+        every = [version.observation.observed_at for version in self._newest("news")]
+        held = {(now - at) // HOUR for at in every if now - DAY < at <= now}
         tones = [tone for story in lately if isinstance(tone := story.observation.fields.get("sentiment"), int | float)]
-        newest = stories[-1].observation.observed_at if stories else None
         return {
             "ticker": ticker,
-            "period": f"{timedelta(microseconds=DAY) // timedelta(hours=1)}h",
+            "period": f"{HOURS}h",
+            **_window(now - DAY, now, every[-1] if every else None, now),
+            "completeness": counted("1h", HOURS, held=len(held), proved=None, gaps=None, still_open=0),
             "count": len(lately),
             "mean_sentiment": sum(tones) / len(tones) if tones else None,
-            "as_of": None if newest is None else time_text(newest),
-            "age_seconds": None if newest is None else max(0.0, (now - newest) / 1e6),
             "stories": [version_fields(story, exact_numbers=True) for story in stories[-STORIES:]],
         }
 
@@ -65,3 +70,12 @@ class Surroundings:
         if known is None or known[0] != sequence:
             known = self._sorted[kind] = (sequence, self._view.newest(kind))
         return known[1]
+
+
+def _window(start: int, end: int, as_of: int | None, now: int) -> dict[str, object]:
+    return {
+        "start": time_text(start),
+        "end": time_text(end),
+        "as_of": None if as_of is None else time_text(as_of),
+        "age_seconds": None if as_of is None else max(0.0, (now - as_of) / 1e6),
+    }

@@ -6,6 +6,7 @@ rule, it is never stored and never summed. Rows before an indicator has all it n
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -97,9 +98,9 @@ def garman_klass(length: int, interval: int) -> pl.Expr:
     return ((reach - moved).rolling_mean(length).clip(lower_bound=0) * (YEAR / interval)).sqrt()
 
 
-def drawdown() -> pl.Expr:
-    """Return how far the close lies below the highest one so far, as a part of it: 0 to -1."""
-    return _CLOSE / _CLOSE.cum_max() - 1
+def drawdown(length: int) -> pl.Expr:
+    """Return how far the close lies below the highest one of the last `length` windows, as a part of it: 0 to -1."""
+    return _CLOSE / _CLOSE.rolling_max(length) - 1
 
 
 def correlation(length: int, other: str) -> pl.Expr:
@@ -118,26 +119,63 @@ class Indicator:
     """An indicator that can be asked for by name: what its numbers are called, their defaults, and its columns.
 
     `needs` names what its columns take besides: `interval` (microseconds), `anchor` (a time in microseconds), `against`
-    (the column with the closes of another symbol). `looks_back` says how far: over its numbers, to the beginning of
-    the day, to the anchor, or over what is asked for and nothing else.
+    (the column with the closes of another symbol). `looks_back` says how far: over `history` windows, which follow from
+    its numbers, to the beginning of the day, or to the anchor. With so much before it a value does not depend on where
+    the candles begin.
     """
 
     parameters: Mapping[str, int]
     columns: Callable[..., Mapping[str, pl.Expr]]
     about: str
     needs: tuple[str, ...] = ()
-    looks_back: Literal["numbers", "day", "anchor", "asked"] = "numbers"
+    looks_back: Literal["numbers", "day", "anchor"] = "numbers"
+    history: Callable[..., int] = lambda **numbers: max(numbers.values(), default=0)
+
+
+def memory(weight: float) -> int:
+    """Return how many windows an exponential average takes to forget where it began.
+
+    What is left of the beginning is then a smaller part than a float of double precision can tell.
+    """
+    return math.ceil(math.log(sys.float_info.epsilon / 2) / math.log(1 - weight))
+
+
+def _wilder_history(length: int) -> int:
+    return length + 1 + memory(1 / length)
+
+
+def _ema_history(length: int) -> int:
+    return length + memory(2 / (length + 1))
+
+
+def _macd_history(fast: int, slow: int, signal: int) -> int:
+    """Both averages of the line have forgotten, and then the average of the line has; the fast one forgets sooner."""
+    return max(_ema_history(fast), _ema_history(slow)) + _ema_history(signal)
 
 
 _MONTH, _DAY_OF_QUARTERS = {"length": 30}, {"length": 96}
 
 INDICATORS: Mapping[str, Indicator] = {
     "sma": Indicator({"length": 20}, lambda length: {"sma": sma(length)}, "simple moving average"),
-    "ema": Indicator({"length": 20}, lambda length: {"ema": ema(length)}, "exponential moving average"),
-    "rsi": Indicator({"length": 14}, lambda length: {"rsi": rsi(length)}, "relative strength index, 0 to 100"),
-    "macd": Indicator({"fast": 12, "slow": 26, "signal": 9}, macd, "moving average convergence and divergence"),
+    "ema": Indicator(
+        {"length": 20}, lambda length: {"ema": ema(length)}, "exponential moving average", history=_ema_history
+    ),
+    "rsi": Indicator(
+        {"length": 14},
+        lambda length: {"rsi": rsi(length)},
+        "relative strength index, 0 to 100",
+        history=_wilder_history,
+    ),
+    "macd": Indicator(
+        {"fast": 12, "slow": 26, "signal": 9},
+        macd,
+        "moving average convergence and divergence",
+        history=_macd_history,
+    ),
     "bollinger": Indicator({"length": 20}, bollinger, "average and bands of two deviations"),
-    "atr": Indicator({"length": 14}, lambda length: {"atr": atr(length)}, "average true range"),
+    "atr": Indicator(
+        {"length": 14}, lambda length: {"atr": atr(length)}, "average true range", history=_wilder_history
+    ),
     "vwap": Indicator({"length": 20}, lambda length: {"vwap": vwap(length)}, "volume-weighted average price, rolling"),
     "session_vwap": Indicator(
         {}, lambda: {"session_vwap": session_vwap()}, "the same from the UTC day's beginning", looks_back="day"
@@ -180,10 +218,9 @@ INDICATORS: Mapping[str, Indicator] = {
         ("against",),
     ),
     "drawdown": Indicator(
-        {},
-        lambda: {"drawdown": drawdown()},
-        "distance from the highest close asked for, 0 to -1",
-        looks_back="asked",
+        {"length": 200},
+        lambda length: {"drawdown": drawdown(length)},
+        "distance from the highest close of so many windows, 0 to -1",
     ),
 }
 """What can be asked for by name; macd needs `fast` below `slow`."""
