@@ -30,6 +30,12 @@ def test_lists_are_separated_by_commas_and_symbols_are_upper_case_and_single(mon
     assert load_settings().symbols == ("BTCUSDT", "ETHUSDT", "*USDT")
 
 
+def test_what_an_asset_is_worth_is_read_with_its_name(monkeypatch):
+    assert dict(load_settings().quote_worth())["BTC"] == 100_000
+    monkeypatch.setenv("TAPEHOUSE_SIGNAL_QUOTE_WORTH", "eth = 2500.5, KRW=0.0007")
+    assert load_settings().quote_worth() == (("ETH", 2500.5), ("KRW", 0.0007))
+
+
 def test_base_addresses_lose_their_last_slash_and_may_be_plain(monkeypatch):
     monkeypatch.setenv("TAPEHOUSE_BINANCE_WS_URL", "ws://127.0.0.1:9100/,wss://stream.binance.com:9443")
     assert load_settings().binance_ws_url == ("ws://127.0.0.1:9100", "wss://stream.binance.com:9443")
@@ -51,6 +57,9 @@ def test_an_empty_variable_is_the_default(monkeypatch):
         ("TAPEHOUSE_API_PORT", "http"),
         ("TAPEHOUSE_PROFILE", "galaxy"),
         ("TAPEHOUSE_COMMIT_INTERVAL", "0"),
+        ("TAPEHOUSE_SIGNAL_QUOTE_WORTH", "BTC"),
+        ("TAPEHOUSE_SIGNAL_QUOTE_WORTH", "BTC=0"),
+        ("TAPEHOUSE_SIGNAL_QUOTE_WORTH", "BTC=100000,ETH=much"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(monkeypatch, variable, value):

@@ -1,6 +1,8 @@
 """The one settings model: environment variables `TAPEHOUSE_*`, an `.env` file, defaults that run with no key."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -116,7 +118,16 @@ class Settings(BaseSettings):
         4.0, gt=0, description="Robust deviations above the usual volume from which on a window is a spike."
     )
     signal_minimum_quote_volume: float = Field(
-        1_000.0, ge=0, description="What a window must have traded to be a spike or one-sided, in the quote currency."
+        1_000.0, ge=0, description="What a window must have traded to be a spike or one-sided, in dollars."
+    )
+    signal_quote_worth: type_names = Field(
+        (
+            *("BTC=100000", "ETH=3000", "BNB=700", "EUR=1.1", "EURI=1.1", "AEUR=1.1", "GBP=1.3", "TRY=0.025"),
+            *("BRL=0.18", "JPY=0.0067", "AUD=0.65", "ARS=0.0007", "PLN=0.27", "MXN=0.054", "ZAR=0.057", "UAH=0.024"),
+            "RUB=0.012",
+        ),
+        description="What a unit of what symbols are quoted in is worth, in dollars and about; what is not named here "
+        "and no dollar has no minimum.",
     )
     signal_outlier_score: float = Field(
         10.0, gt=0, description="Robust deviations from the usual return from which on a price is an outlier."
@@ -223,6 +234,7 @@ class Settings(BaseSettings):
         "coingecko_coins",
         "rss_feeds",
         "signal_intervals",
+        "signal_quote_worth",
         mode="before",
     )
     @classmethod
@@ -258,6 +270,14 @@ class Settings(BaseSettings):
             raise ValueError(f"no interval {', '.join(unknown)}; there are {', '.join(INTERVALS)}")
         return value
 
+    @field_validator("signal_quote_worth")
+    @classmethod
+    def _worth(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pair for pair in value if not all(_asset_and_worth(pair))]
+        if wrong:
+            raise ValueError(f"not an asset and its dollars such as BTC=100000: {', '.join(wrong)}")
+        return value
+
     @field_validator("coingecko_coins")
     @classmethod
     def _pins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -289,6 +309,10 @@ class Settings(BaseSettings):
         pairs = (pin.partition("=") for pin in self.coingecko_coins)
         return {ticker.strip().upper(): coin.strip() for ticker, _, coin in pairs}
 
+    def quote_worth(self) -> tuple[tuple[str, float], ...]:
+        """Return what each named asset is worth in dollars."""
+        return tuple(_asset_and_worth(pair) for pair in self.signal_quote_worth)
+
     @field_validator("binance_ws_url", "binance_rest_url")
     @classmethod
     def _base_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -310,6 +334,15 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+
+def _asset_and_worth(pair: str) -> tuple[str, float]:
+    """Read an asset and what it is worth; nothing and 0 where that cannot be read."""
+    asset, _, dollars = pair.partition("=")
+    with suppress(ValueError):
+        worth = float(dollars)
+        return asset.strip().upper(), worth if 0 < worth < inf else 0.0
+    return "", 0.0
 
 
 def load_settings(**overrides: object) -> Settings:

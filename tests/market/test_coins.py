@@ -2,7 +2,7 @@
 
 import pytest
 
-from tapehouse.market.coins import COINS, QUOTES, base_of
+from tapehouse.market.coins import COINS, QUOTES, base_of, quote_of
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from tapehouse.market.coins import COINS, QUOTES, base_of
 )
 def test_a_pair_is_a_price_of_its_base(symbol, base):
     assert base_of(symbol) == base
+    assert quote_of(symbol) == symbol[len(base) :]
 
 
 @pytest.mark.parametrize("quote", QUOTES)

@@ -2,9 +2,12 @@
 
 from math import exp, log, log2
 
+import msgspec
 import pytest
 
 from tapehouse.market.signals import Detection
+from tapehouse.profiles.signals import detection
+from tapehouse.settings import Settings
 
 EVENS = Detection(baseline=20, vwap_score=4.0, taker_score=3.5, minimum_quote_volume=0)
 LONG = Detection(baseline=120, volatility_ratio=2.5, minimum_quote_volume=0)
@@ -70,3 +73,25 @@ def test_takers_on_one_side_are_told_by_their_side_where_as_much_as_usual_is_tra
     assert told[40].score == pytest.approx(score * log(0.905 / 0.105) / 0.1, rel=1e-5)
     assert told[40].evidence["buyers_share"] == pytest.approx(bought, rel=1e-5)
     assert told[40].evidence["times_usual"] == 1
+
+
+@pytest.mark.parametrize(
+    ("symbol", "quote_volume", "enough"),
+    [
+        ("BTCUSDT", 1_100, True),
+        ("BTCUSDT", 900, False),
+        ("BTCUSD1", 900, False),
+        ("ETHBTC", 0.011, True),
+        ("ETHBTC", 0.009, False),
+        ("USDTTRY", 20_000, False),
+        ("USDTTRY", 50_000, True),
+        ("BTCXYZ", 0.001, True),
+    ],
+)
+def test_a_spike_has_traded_for_a_thousand_dollars_whatever_it_is_quoted_in(row, batch, symbol, quote_volume, enough):
+    """Windows of 1 and 1.1, then one of 100; of a quote that nobody named a worth for there is no minimum."""
+    told, price = detection(Settings()), quote_volume / 100
+    rows = [row(place, price, 100.0 if place == 200 else 1 + place % 2 / 10) for place in range(201)]
+    rows = [msgspec.structs.replace(each, symbol=symbol) for each in rows]
+    spikes = [signal.opened_at for signal in batch(rows, told) if signal.kind == "volume_spike"]
+    assert spikes == [rows[200].opened_at] * enough

@@ -172,6 +172,9 @@ _OTHERS = (
 QUOTES = (*_STABLE, *_OTHERS)
 """What pairs are quoted in: the end of a symbol, those that end in another one first."""
 
+DOLLAR_QUOTES = frozenset({*DOLLARS, "USD1", "USDS", "USDP", "DAI"})
+"""What pairs are quoted in that is worth a dollar, whether or not CoinGecko's price of a coin is held against them."""
+
 _TICKERS = frozenset(coin.ticker for coin in COINS)
 
 
@@ -179,3 +182,8 @@ def base_of(symbol: str) -> str:
     """Return what a pair is a price of: `BTC` of `BTCUSDT`; a ticker as it is. A listed coin is preferred."""
     bases = [symbol.removesuffix(quote) for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
     return next((base for base in bases if base in _TICKERS), bases[0] if bases else symbol)
+
+
+def quote_of(symbol: str) -> str:
+    """Return what a pair is a price in: `USDT` of `BTCUSDT`; nothing of what is no pair."""
+    return symbol.removeprefix(base_of(symbol))

@@ -27,7 +27,7 @@ def taker_imbalance(stretch: Stretch, place: int) -> Finding | None:
     score = usual.score(odds)
     share = exp(odds) / (1 + exp(odds))
     times_usual = rounded(exp(log(series.volume[place] * UNITS) - middle(volumes)))
-    worth = series.quote_volume[place] >= stretch.detection.minimum_quote_volume
+    worth = series.quote_volume[place] >= stretch.minimum_quote_volume
     return Finding(
         "taker_imbalance",
         rounded(score),

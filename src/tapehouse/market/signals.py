@@ -10,6 +10,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from tapehouse.market.coins import DOLLAR_QUOTES, quote_of
+
 Kind = Literal[
     "volume_spike",
     "price_outlier",
@@ -40,7 +42,9 @@ class Detection(msgspec.Struct, frozen=True):
     """Windows a window is compared with: those before it."""
     volume_score: float = 4.0
     minimum_quote_volume: float = 1_000.0
-    """A window that traded for less is no spike; in the currency the symbol is quoted in."""
+    """A window that traded for less is no spike; in dollars."""
+    quote_worth: tuple[tuple[str, float], ...] = ()
+    """What a unit of what symbols are quoted in is worth in dollars, about; what is worth one need not be here."""
     outlier_score: float = 10.0
     vwap_score: float = 4.0
     volatility_ratio: float = 2.5
@@ -55,6 +59,12 @@ class Detection(msgspec.Struct, frozen=True):
     def enough(self) -> int:
         """How many windows of the baseline must be usable: half of them."""
         return max(self.baseline // 2, 1)
+
+    def minimum_of(self, symbol: str) -> float:
+        """Return what a window of a symbol must have traded, in what that is quoted in; 0 where no worth is known."""
+        quote = quote_of(symbol)
+        worth = 1.0 if quote in DOLLAR_QUOTES else dict(self.quote_worth).get(quote)
+        return 0.0 if worth is None else self.minimum_quote_volume / worth
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ UNITS = 10**PRICE_SCALE
 
 def volume_spike(stretch: Stretch, place: int) -> Finding | None:
     """Judge the volume of a window; None where too little is known before it, or nothing traded in it."""
-    series, told = stretch.series, stretch.detection
+    series = stretch.series
     if not series.volume[place] > 0:
         return None
     volume = log(series.volume[place] * UNITS)
@@ -35,7 +35,7 @@ def volume_spike(stretch: Stretch, place: int) -> Finding | None:
     return Finding(
         "volume_spike",
         rounded(score),
-        fires=score >= told.volume_score and series.quote_volume[place] >= told.minimum_quote_volume,
+        fires=score >= stretch.detection.volume_score and series.quote_volume[place] >= stretch.minimum_quote_volume,
         proved=stretch.proved(place),
         evidence={
             **stretch.about(place, usual.count),

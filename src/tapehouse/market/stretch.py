@@ -13,11 +13,15 @@ from tapehouse.market.signals import Detection, Evidence, moment, rounded
 
 
 class Stretch:
-    """The windows of a series beside their seasons; what is kept here holds while neither changes."""
+    """The windows of a series beside their seasons; what is kept here holds while neither changes.
 
-    def __init__(self, series: Series, seasons: Seasons, detection: Detection) -> None:
+    `minimum_quote_volume` is in what the series' symbol is quoted in (see `Detection.minimum_of`).
+    """
+
+    def __init__(self, series: Series, seasons: Seasons, detection: Detection, minimum_quote_volume: float) -> None:
         self.series = series
         self.detection = detection
+        self.minimum_quote_volume = minimum_quote_volume
         self.volatilities: dict[int, tuple[float, float]] = {}
         """Of places: recent volatility and the usual one (see `regimes`)."""
         self._seasons = seasons

@@ -46,6 +46,7 @@ class Watch:
         self.told: dict[int, Told] = {}
         """What others told, by the opening of the window it is of."""
         self._detection = detection
+        self._minimum_quote_volume = detection.minimum_of(symbol)
         self.seasons = seasons
         self._signals: dict[Key, Signal] = {}
         self._dirty: set[int] = set()
@@ -88,7 +89,7 @@ class Watch:
 
     def judge(self) -> Iterator[tuple[Kind, int, Finding | None]]:
         """Give what each detector says of each window that has to be judged, in order of time; None: it cannot say."""
-        stretch = Stretch(self.series, self.seasons, self._detection)
+        stretch = Stretch(self.series, self.seasons, self._detection, self._minimum_quote_volume)
         for opened in sorted(self._dirty):
             for kind, finding in self._findings(stretch, opened).items():
                 yield kind, opened, finding
@@ -100,7 +101,7 @@ class Watch:
         if not 0 <= self.series.place(row.opened_at) - length <= reach(self._detection):
             return []
         place = self.series.put(row)
-        stretch = Stretch(self.series, self.seasons, self._detection)
+        stretch = Stretch(self.series, self.seasons, self._detection, self._minimum_quote_volume)
         findings = {kind: detect(stretch, place) for kind, detect in DETECTORS.items()}
         self.series.cut(length)
         about = self.symbol, self.series.interval, row.opened_at

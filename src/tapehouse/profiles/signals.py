@@ -6,4 +6,5 @@ from tapehouse.settings import Settings
 
 def detection(settings: Settings) -> Detection:
     """Return what the settings call a signal."""
-    return Detection(**{name: getattr(settings, f"signal_{name}") for name in Detection.__struct_fields__})
+    told = {name: getattr(settings, f"signal_{name}") for name in Detection.__struct_fields__}
+    return Detection(**told | {"quote_worth": settings.quote_worth()})
