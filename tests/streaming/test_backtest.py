@@ -3,8 +3,10 @@
 import io
 import itertools
 import json
+import re
 import zipfile
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -19,7 +21,7 @@ from tapehouse.market.candles import Candle
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.seasons import Seasons
 from tapehouse.market.signals import Detection
-from tapehouse.market.watch import Watch, reach
+from tapehouse.market.watch import DETECTORS, Watch, reach
 from tapehouse.market.windows import MINUTE
 from tapehouse.ports import Batch
 from tapehouse.streaming.backtest import OF_CANDLES, Backtest, Outcome
@@ -281,6 +283,28 @@ def test_recorded_months_are_tried_as_they_are(recordings):
     result = run("BTCUSDT", "--interval", "5m", "--recording", str(file), "--kind", "price_outlier")
     assert result.exit_code == 0, result.output
     assert "8,928 windows" in result.output
+
+
+DOCUMENTED = r"^\| `(\w+)` \| ([\d.]+) \| (\d+) \| (\d+ %) \| (\d+ %) \| ([\d.]+) \|$"
+"""Kind, a day, longest run, followed, usual, false alarms a day."""
+
+
+@pytest.mark.recordings
+def test_eight_months_alarm_as_often_and_as_falsely_as_the_documentation_says(recordings):
+    """The table of `docs/explanation/signals.md`, figure by figure."""
+    months = [recordings / "2-klines" / f"BTCUSDT-spot-5m-2024-{month:02}.csv.zst" for month in range(1, 9)]
+    files = [part for month in months for part in ("--recording", str(month))]
+    kinds = [part for kind in DETECTORS for part in ("--kind", kind)]
+    result = run("BTCUSDT", "--interval", "5m", *files, *kinds)
+    assert result.exit_code == 0, result.output
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "signals.md").read_text()
+    told = {kind: cells for kind, *cells in re.findall(DOCUMENTED, page, re.MULTILINE)}
+    assert "70,272 windows" in result.output
+    assert told.keys() == DETECTORS.keys()
+    for kind, cells in told.items():
+        _, _, _, a_day, _, longest, followed, _, usual, _, false_a_day = line_of(kind, result)
+        found = [f"{float(a_day):.2f}", longest, f"{followed} %", f"{usual} %", f"{float(false_a_day):.2f}"]
+        assert found == cells, kind
 
 
 BITCOINS_MONTH = "5-coingecko/coingecko_it_gets_hourly_historical_prices_for_one_coin.jsonl"
