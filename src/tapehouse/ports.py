@@ -1,6 +1,7 @@
 """The seams. A seam exists because two implementations stand behind it; its law is in its docstring."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -114,5 +115,8 @@ class Lake(Protocol):
     def scan(self, table: str, *, dates: Sequence[str] | None = None) -> pl.LazyFrame:
         """Return the table as it is now, columns as in the catalog; `dates` (ISO days) prunes partitions."""
 
-    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:
-        """Return the ISO days the table has rows of, oldest first; with `symbol`, no fewer than have rows of it."""
+    def dates(self, table: str, *, symbol: str | None = None, known_since: datetime | None = None) -> list[str]:
+        """Return the ISO days the table has rows of, oldest first.
+
+        With `symbol` no fewer than have rows of it, with `known_since` no fewer than have rows known then or later.
+        """

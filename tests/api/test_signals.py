@@ -4,6 +4,7 @@ import json
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from websockets.sync.client import connect
 
@@ -70,6 +71,57 @@ def test_the_last_ones_come_newest_last_over_days_and_from_memory(store, market,
     assert openings(api.get("/signals", params={"since": since})) == [5, 6]
 
 
+def revised(signal: Signal, known_at: int, **changed) -> Signal:
+    return msgspec.structs.replace(signal, revision=signal.revision + 1, known_at=known_at, **changed)
+
+
+def test_who_asks_what_became_known_hears_of_late_revisions_and_retractions_in_that_order(store, market, api):
+    old, older, new = signal(1, day=3), signal(2, day=9), signal(5)
+    store(old, older, new)
+    noon = TODAY + 12 * 60 * MINUTE
+    store(revised(older, noon + 2, state="retracted"), revised(old, noon + 1, score=6.0))
+    market.view.signals.publish([revised(new, noon + 3, score=7.0)])
+    since = datetime.fromtimestamp(noon / 1e6, UTC).isoformat()
+    answer = api.get("/signals", params={"known_since": since})
+    assert openings(answer) == [1 - 3 * 1440, 2 - 9 * 1440, 5]
+    rows = answer.json()["signals"]
+    assert [(row["state"], row["score"]) for row in rows] == [
+        ("confirmed", 6.0),
+        ("retracted", 5.25),
+        ("confirmed", 7.0),
+    ]
+    assert answer.json()["next_known_since"] is None
+    assert openings(api.get("/signals", params={"since": since})) == []
+    standing = api.get("/signals", params={"known_since": since, "state": "confirmed", "symbol": "BTCUSDT"})
+    assert openings(standing) == [1 - 3 * 1440, 5]
+
+
+def test_what_became_known_is_followed_page_by_page_and_what_came_together_stays_together(store, api):
+    noon = TODAY + 12 * 60 * MINUTE
+    times = [1, 2, 2, 2, 3, 4]
+    store(*(msgspec.structs.replace(signal(minute), known_at=noon + at) for minute, at in enumerate(times)))
+    since, pages = datetime.fromtimestamp(noon / 1e6, UTC).isoformat(), []
+    while since is not None:
+        answer = api.get("/signals", params={"known_since": since, "limit": 2})
+        pages.append(openings(answer))
+        since = answer.json()["next_known_since"]
+    assert pages == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_days_that_were_not_looked_through_are_told(store, api, monkeypatch):
+    store(*(signal(1, day=day) for day in range(4)))
+    assert api.get("/signals").json()["searched_from"] is None
+    monkeypatch.setattr("tapehouse.api.signal_queries.MOST_DAYS_READ", 2)
+    earliest = datetime.fromtimestamp((TODAY - DAY) / 1e6, UTC).date().isoformat()
+    for query in ("", "?known_since=2020-01-01"):
+        answer = api.get(f"/signals{query}")
+        assert openings(answer) == [1 - 1440, 1]
+        assert answer.json()["searched_from"] == earliest
+    assert api.get("/signals?limit=1").json()["searched_from"] is None
+    since = datetime.fromtimestamp((TODAY - DAY) / 1e6, UTC).isoformat()
+    assert api.get("/signals", params={"since": since}).json()["searched_from"] is None
+
+
 def test_they_are_chosen_by_symbol_kind_interval_and_state(store, api):
     store(
         signal(1),
@@ -107,6 +159,7 @@ def test_only_the_newest_revision_counts_and_a_retracted_one_is_told_when_asked_
         ("symbol=NOPEUSDT", 404),
         ("kind=nonsense", 422),
         ("since=yesterday", 422),
+        ("known_since=yesterday", 422),
         ("limit=0", 422),
         ("limit=100000", 422),
         ("state=sure", 422),

@@ -10,9 +10,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from tapehouse.catalog import CANDLES, COVERAGE, TABLES, TRADES
+from tapehouse.catalog import CANDLES, COVERAGE, SIGNALS, TABLES, TRADES
 from tapehouse.errors import LakeError
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.market.signals import Signal
+from tapehouse.streaming.rows import gold_signals
 
 START = datetime(2024, 8, 8, 23, 59, 59, 999_000, tzinfo=UTC)
 
@@ -113,6 +115,24 @@ def test_days_of_a_symbol_are_those_whose_files_may_hold_it(lake):
     assert lake.dates(TRADES, symbol="BTCUSDT") == ["2024-08-08", "2024-08-09"]
     assert lake.dates(TRADES, symbol="ETHUSDT") == ["2024-08-13"]
     assert lake.dates(TRADES, symbol="XRPUSDT") == []
+
+
+def test_days_since_something_became_known_are_those_whose_files_may_hold_it(lake):
+    opened, day = 1_723_161_600_000_000, 86_400_000_000
+    first, second, late = (
+        Signal("volume_spike", "BTCUSDT", "1m", opened + after * day, 1.0, "confirmed", {}, revision, opened + known)
+        for after, revision, known in ((0, 1, 60), (3, 1, 3 * day + 999), (0, 2, 5 * day))
+    )
+    for batch, signals in enumerate(([first], [second], [late])):
+        lake.append(SIGNALS, gold_signals(signals), writer="engine", batch=batch)
+
+    def dates(known_at: int, symbol: str | None = None) -> list[str]:
+        return lake.dates(SIGNALS, symbol=symbol, known_since=datetime.fromtimestamp(known_at / 1e6, UTC))
+
+    assert dates(first.known_at) == ["2024-08-09", "2024-08-12"]
+    assert dates(second.known_at) == ["2024-08-09", "2024-08-12"]
+    assert dates(second.known_at + day) == dates(late.known_at, "BTCUSDT") == ["2024-08-09"]
+    assert dates(late.known_at + day) == dates(late.known_at, "ETHUSDT") == []
 
 
 def test_an_empty_table_has_the_columns_of_the_catalog(lake):

@@ -75,6 +75,9 @@ SignalKind = Annotated[Kind | None, Query(description="Only signals of this kind
 SignalState = Annotated[State | None, Query(description="Only those in this state; without it, all not retracted.")]
 IntervalWatched = Annotated[IntervalName | None, Query(description="Only of windows of this length.")]
 Since = Annotated[_Time, Query(description="Only of windows that opened then or later.")]
+KnownSince = Annotated[
+    _Time, Query(description="Only what became known then or later, retractions among it, in that order.")
+]
 
 
 def known(symbol: str, symbols: list[str]) -> str:

@@ -1,10 +1,11 @@
 """The shapes of the answers about signals, for the documentation."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from tapehouse.api.signal_queries import MOST_DAYS_READ
 from tapehouse.market.signals import Kind, State
 
 _SPIKE: JsonDict = {
@@ -50,9 +51,15 @@ class Signal(BaseModel):
 
 
 class Signals(BaseModel):
-    """Signals, by the opening of their window, newest last."""
+    """Signals, by the opening of their window, newest last; with `known_since` by when they became known."""
 
     symbol: str | None
     kind: Kind | None
     count: int
+    searched_from: date | None = Field(
+        description=f"The first day looked through, where there were more than {MOST_DAYS_READ} to look through."
+    )
+    next_known_since: datetime | None = Field(
+        description="The `known_since` to go on with, where the limit left some out."
+    )
     signals: list[Signal]

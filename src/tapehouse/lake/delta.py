@@ -6,6 +6,7 @@ between any two lines cannot store it twice. One lock a table; the table stays o
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -35,6 +36,8 @@ _Write = Callable[[DeltaTable, CommitProperties], None]
 """Commits to an open table with these properties."""
 
 _COMMIT_ATTEMPTS = 5
+_ROUNDED_BY_LOG = timedelta(milliseconds=1)
+"""By how much the greatest time that a log names of a file may lie before the one in it."""
 _NO_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
@@ -154,18 +157,21 @@ class DeltaLake:
                 unquote(address) for address in delta.file_uris(file_pruning_predicate=pruning)
             ]  # quoted as in a URL
 
-    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:
+    def dates(self, table: str, *, symbol: str | None = None, known_since: datetime | None = None) -> list[str]:
         """Return the ISO days the table has rows of, oldest first, from its log alone.
 
-        With `symbol` (of a table that has them) only those of files that may hold it, by the least and the greatest
-        symbol that the log names for each.
+        With `symbol` or `known_since` (of a table that has the column) only those of files that may hold such rows, by
+        the least and the greatest value that the log names for each.
         """
+        wanted = [] if symbol is None else [("symbol", "=", symbol)]
+        if known_since is not None:
+            wanted.append(("known_at", ">=", (known_since - _ROUNDED_BY_LOG).isoformat()))
         with self._open(table).current() as delta:
             if delta is None:
                 return []
-            if symbol is None:
+            if not wanted:
                 return sorted({str(part["date"]) for part in delta.partitions()})
-            files = delta.file_uris(file_pruning_predicate=[("symbol", "=", symbol)])
+            files = delta.file_uris(file_pruning_predicate=wanted)
             return sorted({file.rsplit("/date=", 1)[1].partition("/")[0] for file in files})
 
     def version(self, table: str) -> int:

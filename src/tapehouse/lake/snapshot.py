@@ -5,6 +5,7 @@ and the trades last.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -42,7 +43,13 @@ class Snapshot:
             files = [file for file in files if _partition(file) in wanted]
         return self._lake.scan_files(table, files)
 
-    def dates(self, table: str, *, symbol: str | None = None) -> list[str]:  # noqa: ARG002  # it may return more days
+    def dates(
+        self,
+        table: str,
+        *,
+        symbol: str | None = None,  # noqa: ARG002  # it may return more days
+        known_since: datetime | None = None,  # noqa: ARG002  # the same
+    ) -> list[str]:
         """Return the ISO days the table had rows of, oldest first."""
         return sorted({_partition(file).removeprefix("date=") for file in self._files[table]})
 
