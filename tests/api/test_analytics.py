@@ -9,16 +9,19 @@ from datetime import datetime
 from decimal import Decimal
 from random import Random
 
+import httpx
 import msgspec
 import pytest
 
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.api.recent_windows import MOST_KEPT, RecentWindows
+from tapehouse.catalog import CANDLES
 from tapehouse.market.candles import Candle
 from tapehouse.market.context import Observation, Version
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import Signal
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, opened_at
+from tapehouse.streaming.rows import silver_candles
 
 MINUTES = 30
 
@@ -430,6 +433,26 @@ def correlation(prices) -> float:
     shared = [minute for minute in range(1, 39) if minute not in {20, 21}]
     returns = [[math.log(of[minute] / of[minute - 1]) for minute in shared] for of in prices.values()]
     return statistics.correlation(*returns)
+
+
+def test_the_largest_symbols_are_compared_and_volume_in_other_money_does_not_count(market, serving):
+    dollars = {f"A{number:02}USDT": 10 + number for number in range(12)} | {"ZECUSDT": 500, "BTCUSDT": 1_000}
+    volumes = dollars | {"ETHBTC": 10**6, "AAVETRY": 10**7}
+    several = type(market)(market.lake, symbols=tuple(volumes))
+    hour = restless("1h", 1)[0]
+    rows = [
+        msgspec.structs.replace(
+            hour, symbol=symbol, candle=msgspec.structs.replace(hour.candle, quote_volume=volume * 10**16)
+        )
+        for symbol, volume in volumes.items()
+    ]
+    market.lake.append(CANDLES, silver_candles(rows), writer="test", batch=0)
+    with serving(several) as address, httpx.Client(base_url=address) as api:
+        told = list(api.get("/analytics/A05USDT").json()["correlations"]["with"])
+        every = api.get("/correlations").json()["symbols"]
+    largest = sorted(dollars, key=lambda symbol: -dollars[symbol])
+    assert told == [symbol for symbol in largest if symbol != "A05USDT"][:10]
+    assert every == largest[:10]
 
 
 def test_all_symbols_are_compared_when_none_is_named_and_an_unknown_one_is_a_404(api):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from tapehouse.api.correlations import Likeness, likenesses, log_returns
 from tapehouse.api.encoding import DecimalForm
+from tapehouse.api.largest import Largest
 from tapehouse.api.periods import (
     PERIODS,
     PROFILE,
@@ -28,22 +29,26 @@ from tapehouse.market.ledger import CandleRow
 from tapehouse.streaming.view import LiveView
 
 CORRELATED_OVER = "24h"
+COMPARED = 10
+"""Symbols that are compared where none are named: the largest."""
 
 
 class Analytics:
     """Answers about one symbol, read on a thread."""
 
-    def __init__(self, view: LiveView, windows: RecentWindows) -> None:
+    def __init__(self, view: LiveView, windows: RecentWindows, largest: Largest) -> None:
         self._view = view
         self._windows = windows
+        self._largest = largest
         self._surroundings = Surroundings(view.context)
         self._known: dict[str, _Known] = {}
 
-    def of(self, symbol: str, others: Sequence[str], now: int, decimal: DecimalForm) -> dict[str, object]:
+    def of(self, symbol: str, now: int, decimal: DecimalForm) -> dict[str, object]:
         """Return all that is told of a symbol but its indicators; `now` is in microseconds."""
         rows = {name: self._rows(symbol, name) for name in PERIODS}
         present = present_of(self._view, symbol, now)
         known = self._known.setdefault(symbol, _Known())
+        others = self._largest.first(COMPARED, now, besides=symbol)
         return {
             "symbol": symbol,
             "latest": self._latest(symbol, rows["1h"], present, decimal),

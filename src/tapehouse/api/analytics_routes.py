@@ -5,12 +5,13 @@ import time
 from fastapi import APIRouter, Response
 
 from tapehouse.api import analytics_schemas as schemas
-from tapehouse.api.analytics import Analytics, present_of
+from tapehouse.api.analytics import COMPARED, Analytics, present_of
 from tapehouse.api.asked import Against, Anchor, Interval, Limit, ReturnsCompared, Symbol, SymbolsCompared, known
 from tapehouse.api.correlations import MOST_CORRELATED, Correlations
 from tapehouse.api.encoding import as_number, to_json
 from tapehouse.api.indicator_values import IndicatorQuery, IndicatorValues, check
 from tapehouse.api.indicators import Indicators, read_indicators
+from tapehouse.api.largest import Largest
 from tapehouse.api.periods import Period, Present
 from tapehouse.api.problems import PROBLEMS, ProblemError
 from tapehouse.api.queries import Queries
@@ -18,18 +19,16 @@ from tapehouse.api.reads import Reads
 from tapehouse.api.recent_windows import RecentWindows
 from tapehouse.streaming.view import LiveView
 
-COMPARED = 10
-"""Symbols that are compared where none are named."""
-
 
 def build(view: LiveView, queries: Queries, reads: Reads) -> APIRouter:
     """Return the routes over this view and these queries."""
     routes = APIRouter()
     windows = RecentWindows(view, queries)
     values = IndicatorValues(windows)
-    _add_analytics(routes, view, reads, Analytics(view, windows), values)
+    largest = Largest(view, queries)
+    _add_analytics(routes, view, reads, Analytics(view, windows, largest), values)
     _add_indicators(routes, view, reads, values)
-    _add_correlations(routes, view, reads, Correlations(windows))
+    _add_correlations(routes, view, reads, Correlations(windows), largest)
     return routes
 
 
@@ -50,13 +49,12 @@ def _add_analytics(
         Indicators asked for are those of the newest window of `interval`.
         """
         name = known(symbol, view.symbols())
-        others = sorted(set(view.symbols()) - {name})[:COMPARED]
         query = _query(view, name, interval, indicators, 1, anchor, against)
 
         def read() -> bytes:
             now = time.time_ns() // 1000
             newest = values.of(query, _presents(view, query, now)) if query.asked else None
-            return to_json({**answers.of(name, others, now, as_number), "indicators": newest})
+            return to_json({**answers.of(name, now, as_number), "indicators": newest})
 
         return Response(await reads.run(read), media_type="application/json")
 
@@ -97,7 +95,7 @@ def _query(
     return query
 
 
-def _add_correlations(routes: APIRouter, view: LiveView, reads: Reads, answers: Correlations) -> None:
+def _add_correlations(routes: APIRouter, view: LiveView, reads: Reads, answers: Correlations, largest: Largest) -> None:
     @routes.get("/correlations", response_model=schemas.CorrelationMatrix, responses=PROBLEMS)
     async def correlations(
         symbols: SymbolsCompared = None, interval: Interval = "15m", limit: ReturnsCompared = 96
@@ -107,20 +105,19 @@ def _add_correlations(routes: APIRouter, view: LiveView, reads: Reads, answers: 
         Only windows that are over count, and of two symbols only those in which both have a return: `returns` says
         how many. The matrix is symmetric; null stands where too few are shared or a price did not move.
         """
-        names = _named(symbols, view.symbols())
+        named = None if symbols is None else _named(symbols, view.symbols())
 
         def read() -> bytes:
             now = time.time_ns() // 1000
+            names = largest.first(COMPARED, now) if named is None else named
             presents = {name: present_of(view, name, now) for name in names}
             return to_json(answers.of(names, Period(interval, limit), presents))
 
         return Response(await reads.run(read), media_type="application/json")
 
 
-def _named(symbols: str | None, held: list[str]) -> list[str]:
+def _named(symbols: str, held: list[str]) -> list[str]:
     """Read the symbols, each once; raise the 404 for one that is not held, the 422 for too many."""
-    if symbols is None:
-        return held[:COMPARED]
     names = list(dict.fromkeys(known(name.strip(), held) for name in symbols.split(",") if name.strip()))
     if not 1 <= len(names) <= MOST_CORRELATED:
         text = f"symbols names {len(names)} different ones; 1 to {MOST_CORRELATED} can be compared."

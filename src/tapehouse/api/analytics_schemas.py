@@ -123,7 +123,11 @@ class Likeness(Span):
 
 
 class CorrelatedWith(Span):
-    """The other symbols; the first ten by name where there are more."""
+    """The other symbols, the largest first; ten where there are more.
+
+    The largest is what traded most dollars in the stored hours of the last day; what is quoted in something else comes
+    last.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 

@@ -61,7 +61,7 @@ ReturnsCompared = Annotated[int, Query(ge=11, le=500, description="Windows up to
 SymbolsCompared = Annotated[
     str | None,
     Query(
-        description="Symbols that are held, separated by commas: the order of the answer. By default the first ten.",
+        description="Symbols that are held, separated by commas: the order of the answer. By default the ten largest.",
         max_length=40 * 20,
         examples=["BTCUSDT,ETHUSDT"],
     ),
@@ -72,7 +72,9 @@ SignalSymbol = Annotated[
     str | None, Query(description="A symbol that is held; `*` is the market as a whole.", max_length=40)
 ]
 SignalKind = Annotated[Kind | None, Query(description="Only signals of this kind.")]
-SignalState = Annotated[State | None, Query(description="Only those in this state; without it, all not retracted.")]
+SignalState = Annotated[
+    State | None, Query(description="Only those in this state; without it and `known_since`, all not retracted.")
+]
 IntervalWatched = Annotated[IntervalName | None, Query(description="Only of windows of this length.")]
 Since = Annotated[_Time, Query(description="Only of windows that opened then or later.")]
 KnownSince = Annotated[

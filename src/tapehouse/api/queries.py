@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 
 from tapehouse.api.encoding import to_microseconds, to_time
 from tapehouse.api.rows import trades_of
+from tapehouse.catalog import CANDLES
 from tapehouse.lake import history
 from tapehouse.market.events import Trade
 from tapehouse.market.ledger import CandleRow
@@ -53,6 +55,13 @@ class Queries:
     def __init__(self, view: LiveView, lake: Lake) -> None:
         self._view = view
         self._lake = lake
+
+    def quote_volumes(self, since: datetime) -> dict[str, Decimal]:
+        """Return what each symbol traded in its stored hours from then on, in what it is quoted in."""
+        days = [day for day in self._lake.dates(CANDLES) if day >= since.date().isoformat()]
+        hours = self._lake.scan(CANDLES, dates=days).filter(pl.col("interval") == "1h", pl.col("opened_at") >= since)
+        sums = history.highest_revisions(hours).group_by("symbol").agg(pl.col("quote_volume").sum())
+        return dict(sums.collect().iter_rows())
 
     def trades(self, symbol: str, limit: int, since: datetime | None = None) -> list[Trade]:
         """Return the last `limit` trades in order of their ids, none older than `since`."""
