@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
     signal_intervals: type_names = Field(
-        ("1m", "5m", "1h"), description="Intervals whose candles are watched for signals; off: nothing is."
+        ("1m", "5m", "1h"),
+        description="Intervals whose candles are watched for signals; off: nothing is. Divergences take 1m.",
     )
     signal_baseline: int = Field(240, ge=20, le=1440, description="Windows before it that a window is compared with.")
     signal_volume_score: float = Field(
