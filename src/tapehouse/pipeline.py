@@ -8,7 +8,6 @@ import asyncio
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
@@ -18,13 +17,14 @@ import structlog
 
 from tapehouse.errors import TapehouseError
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.market.ledger import Check
 from tapehouse.ports import Hole, Lake, Source
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.streaming.backfill import Past
+from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.lost_klines import KlineDesk
 from tapehouse.streaming.repairs import RepairDesk
-from tapehouse.streaming.rows import Row, to_time
+from tapehouse.streaming.rows import to_time
 from tapehouse.streaming.verification import Oracle, look_into
 from tapehouse.tape.local import LocalTape
 
@@ -77,6 +77,10 @@ class Parts(msgspec.Struct):
             if hole.symbol not in self.past or hole.after >= self.past[hole.symbol][1]
         ]
 
+    def unheard(self) -> dict[str, list[int]]:
+        """Return the windows whose klines are to be asked for: those that the fetching of the past will not bring."""
+        return {symbol: windows for symbol, windows in self.engine.books.unheard().items() if symbol not in self.past}
+
     now: Callable[[], int]
 
 
@@ -110,8 +114,9 @@ def follow(parts: Parts) -> Sequence[Coroutine[Any, Any, None]]:
     if parts.source is None:
         return ()
     repairs = RepairDesk(parts.holes, parts.source, parts.tape).run()
-    disputes = settle_disputes(parts.engine, parts.lake, parts.source, parts.now)
-    return parts.source.run(parts.tape), repairs, disputes, fetch_past(parts, parts.source)
+    klines = KlineDesk(parts.unheard, parts.source, parts.tape, parts.now).run()
+    disputes = settle_disputes(parts.engine.books, parts.lake, parts.source, parts.now)
+    return parts.source.run(parts.tape), repairs, klines, disputes, fetch_past(parts, parts.source)
 
 
 def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Event) -> None:
@@ -137,19 +142,8 @@ def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping:
         maintenance.run_once(to_time(now()), go_on=lambda: not stopping.is_set())
 
 
-class Disputed(Protocol):
-    """Who finds candles that differ from the exchange's, and stores what stays of the difference."""
-
-    @property
-    def disputes(self) -> deque[Check]:
-        """The candles that differ and wait to be looked into."""
-
-    def record(self, discrepancies: Sequence[Row]) -> None:
-        """Store differences that stayed; from any thread."""
-
-
-async def settle_disputes(books: Disputed, lake: Lake, oracle: Oracle, now: Callable[[], int]) -> None:
-    """Look into each candle that differs from the exchange's, and record what stays."""
+async def settle_disputes(books: Bookkeeping, lake: Lake, oracle: Oracle, now: Callable[[], int]) -> None:
+    """Look into each candle that differs from the exchange's, and record what is found."""
     while True:
         await asyncio.sleep(DISPUTES_EVERY)
         found = len(books.disputes)

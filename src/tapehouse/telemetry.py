@@ -107,6 +107,9 @@ candle_revisions = Counter("tapehouse_candle_revisions", "Candles corrected afte
 candles_verified = Counter(
     "tapehouse_candles_verified", "Candles compared with the exchange's own, by verdict: agree, differ.", ["verdict"]
 )
+disputes_put_off = Counter(
+    "tapehouse_disputes_put_off", "Candles that differ and are looked into after the next start: too many wait."
+)
 windows_overdue = Gauge("tapehouse_windows_overdue", "Windows past their end and not yet proved whole.", ["symbol"])
 
 # Signals

@@ -70,17 +70,32 @@ def test_a_hole_the_exchange_cannot_fill_stays_recorded_and_its_windows_are_gaps
     assert states == ["closed", "gap", "closed", "closed", "closed", "closed", "closed"]
 
 
-def test_without_the_exchanges_klines_quiet_windows_are_proved_by_the_next_id(exchange, platform, audit, ids_told):
+def test_without_the_streams_klines_quiet_windows_are_proved_by_the_next_id_and_every_candle_is_compared(
+    exchange, platform, audit, tables, ids_told
+):
     served = exchange(
         symbols=4, rate=0.5, speed=200.0, quiet=0.6, begins_at=an_hour_ago(), faults=["lost_klines=1", "drop=0.05"]
     )
-    up = platform(served, ",".join(served.tape.pairs)).start()
-    served.until_told(an_hour_ago() + 40 * MINUTE)
+    begins, up = an_hour_ago(), platform(served, ",".join(served.tape.pairs)).start()
+    served.until_told(begins + 20 * MINUTE)
+    up.kill()
+    up.start()
+    served.until_told(begins + 40 * MINUTE)
     served.do(lambda running: running.faults.set(drop=0.0))
     up.until_whole(ids_told(served))
+    health = up.until_health(lambda _: uncompared(tables, before=begins + 35 * MINUTE) == set())
+    for told in health["symbols"].values():
+        assert told["agreeing_candles"] == told["checked_candles"] >= 30
     assert up.stop() == 0
     for symbol in served.tape.pairs:
         audit(served).everything(symbol)
+
+
+def uncompared(tables, before):
+    """Return the closed candles that opened before a time (microseconds) and that no kline was stored of."""
+    chosen = f"WHERE \"interval\" = '1m' AND epoch_us(opened_at) < {before}"
+    candles = tables.rows("silver/candles", "symbol, opened_at", f"{chosen} AND state IN ('closed', 'quiet')")
+    return set(candles) - set(tables.rows("bronze/klines", "symbol, opened_at", chosen))
 
 
 def test_every_spoiled_message_is_kept_with_its_bytes_and_no_good_one_is(

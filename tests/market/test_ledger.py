@@ -287,12 +287,12 @@ def test_the_exchanges_kline_is_held_against_the_candle_once_and_again_when_eith
     listener = Listener(world)
     listener.take(trades, [world.kline(MIDNIGHT + MINUTE)])
     listener.settle()
-    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [])]
+    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [], 1, None)]
     assert listener.ledger.checks() == []
     told = world.kline(MIDNIGHT + MINUTE)
     other = msgspec.structs.replace(told, candle=msgspec.structs.replace(told.candle, volume=7))
     assert listener.ledger.tell(other)
-    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("volume", 1, 7)])]
+    assert listener.ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("volume", 1, 7)], 1, agreed_before=True)]
 
 
 def test_an_exchange_that_tells_fewer_trades_than_it_did_is_a_difference_and_not_the_truth():
@@ -303,7 +303,7 @@ def test_an_exchange_that_tells_fewer_trades_than_it_did_is_a_difference_and_not
         ledger.add(opened_at(trade.traded_at, "1m"), trade.as_candle())
     ledger.tell(Kline("BTCUSDT", "1m", MIDNIGHT + MINUTE, None, 3, MIDNIGHT))
     assert [row.state for row in ledger.settle(1) if row.interval == "1m"] == ["closed"] * 3
-    assert ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("trades", 1, 0)])]
+    assert ledger.checks() == [Check("BTCUSDT", MIDNIGHT + MINUTE, [("trades", 1, 0)], 1)]
 
 
 def test_a_silence_longer_than_a_week_is_not_written_minute_by_minute():
@@ -313,3 +313,35 @@ def test_a_silence_longer_than_a_week_is_not_written_minute_by_minute():
         ledger.add(at, make_trade(number, at, 3).as_candle())
     rows = ledger.settle(1)
     assert sum(row.interval == "1m" for row in rows) <= 2 * LONGEST_EMPTY_RUN + 1
+
+
+def test_windows_that_no_kline_was_told_of_are_named_a_minute_after_their_end_until_one_is():
+    trades = [make_trade(number, MIDNIGHT + minute * MINUTE, 3) for number, minute in enumerate([0, 1, 2, 4, 5])]
+    world = World(trades, MIDNIGHT + 6 * MINUTE)
+    listener = Listener(world)
+    listener.take(trades[:4], [world.kline(MIDNIGHT + 2 * MINUTE)])
+    listener.settle()
+    assert listener.ledger.unheard() == [MIDNIGHT, MIDNIGHT + MINUTE]
+    listener.take(trades[4:], [])
+    listener.settle()
+    assert listener.ledger.unheard() == [MIDNIGHT + minute * MINUTE for minute in (0, 1, 3)]  # 4 ended just now
+    assert listener.ledger.uncompared == {MIDNIGHT + minute * MINUTE for minute in (0, 1, 3, 4)}
+    told = msgspec.structs.replace(world.kline(MIDNIGHT + MINUTE), has_ids=False)
+    listener.take([], [world.kline(MIDNIGHT), told, world.kline(MIDNIGHT + 3 * MINUTE)])
+    listener.settle()
+    assert [check.differences for check in listener.ledger.checks()] == [[]] * 4
+    assert (listener.ledger.unheard(), listener.ledger.uncompared) == ([], {MIDNIGHT + 4 * MINUTE})
+
+
+def test_what_waits_for_proof_wants_a_kline_and_what_is_a_day_old_no_more():
+    trades = [make_trade(number, MIDNIGHT + number * MINUTE, 3) for number in range(3)]
+    world = World(trades, MIDNIGHT + 5 * MINUTE)
+    listener = Listener(world)
+    listener.take(trades, [world.kline(MIDNIGHT)])
+    listener.ledger.reach(MIDNIGHT + 5 * MINUTE)
+    listener.settle()
+    assert listener.ledger.unproved == {MIDNIGHT + minute * MINUTE for minute in (2, 3, 4)}
+    assert listener.ledger.unheard() == [MIDNIGHT + minute * MINUTE for minute in (1, 2, 3)]
+    listener.ledger.reach(MIDNIGHT + 2 * DAY)
+    listener.ledger.trim()
+    assert MIDNIGHT + MINUTE not in listener.ledger.unheard()

@@ -4,13 +4,12 @@ import pytest
 
 from tapehouse.catalog import CANDLES, COVERAGE, DISCREPANCIES, KLINES, REJECTED, TRADES
 from tapehouse.market.events import Rejected
-from tapehouse.market.ledger import Check
 from tapehouse.market.windows import SECOND
 from tapehouse.streaming import embedded
 from tapehouse.streaming.embedded import COVERAGE_EVERY, LOAD, LOOK_TAKES, UNHURRIED, EmbeddedEngine
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import to_microseconds, trade_columns
-from tapehouse.streaming.verification import discrepancies
+from tapehouse.streaming.verification import Finding, discrepancies
 from tapehouse.streaming.view import LiveView, to_trades
 
 SYMBOL = "BTCUSDT"
@@ -154,11 +153,11 @@ def test_candles_that_differ_wait_to_be_looked_into_and_what_stays_is_stored(
     told = [as_message(kline | ({"h": "99"} if kline is altered else {})) for kline in klines]
     engine.count_verified(SYMBOL, 100, 90)
     engine.fold([as_batch(sorted([*bitcoin, *told], key=lambda frame: frame[0]))])
-    [check] = engine.disputes
+    [check] = engine.books.disputes
     assert (check.opened_at, [column for column, _, _ in check.differences]) == (altered["t"] * 1000, ["high"])
     health = engine._view.health()[SYMBOL]
     assert (health.checked_candles, health.agreeing_candles) == (100 + len(klines), 90 + len(klines) - 1)
-    engine.record(discrepancies(Check(SYMBOL, check.opened_at, check.differences), "stays", BEGUN))
+    engine.books.record(Finding(check, discrepancies(check, "stays", BEGUN)))
     engine.commit()
     settled(engine)
     assert rows(lake, DISCREPANCIES) == 1

@@ -2,15 +2,21 @@
 
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
+from msgspec import structs
 
-from tapehouse.catalog import DISCREPANCIES
+from tapehouse import telemetry
+from tapehouse.catalog import CANDLES, DISCREPANCIES
 from tapehouse.errors import UpstreamError
 from tapehouse.market.ledger import Check
 from tapehouse.ports import Batch
 from tapehouse.producers.binance.decode import decode_stream
+from tapehouse.streaming import bookkeeping
+from tapehouse.streaming.comparisons import tally
+from tapehouse.streaming.rebuild import rebuild
 from tapehouse.streaming.rows import to_microseconds
-from tapehouse.streaming.verification import bronze_candle, klines_between, look_into, shown, tally, verify
+from tapehouse.streaming.verification import bronze_candle, klines_between, look_into, shown, verify
 
 SYMBOL = "BTCUSDT"
 MINUTE = 60_000_000
@@ -109,9 +115,9 @@ def test_of_a_rest_kline_everything_but_its_ids_is_compared(lake, filled, klines
     opened = busy(klines)
     engine = filled([], map(as_row, klines.values()))
     assert verify(lake, SYMBOL, BEGUN, ENDED).agreeing == len(klines)
-    assert engine.disputes == type(engine.disputes)([])
+    assert engine.books.disputes == type(engine.books.disputes)([])
     engine = filled([], [as_row(klines[opened] | {"h": "99.25"})])
-    assert [check.differences[0][0] for check in engine.disputes] == ["high"]
+    assert [check.differences[0][0] for check in engine.books.disputes] == ["high"]
 
 
 async def test_klines_that_are_not_stored_are_asked_for_and_no_others(lake, filled, klines, as_row):
@@ -157,7 +163,7 @@ def dispute(filled, klines):
 
     def make(opened: int, **altered) -> Check:
         engine = filled([kline | (altered if at == opened else {}) for at, kline in klines.items()])
-        [check] = engine.disputes
+        [check] = engine.books.disputes
         assert check.opened_at == opened * 1000
         return check
 
@@ -169,21 +175,21 @@ async def test_where_bronze_gives_the_exchanges_numbers_our_candle_was_wrong(lak
     opened = busy(klines)
     true = bronze_candle(lake, SYMBOL, opened * 1000)
     check = Check(SYMBOL, opened * 1000, [("high", true.high + 1, true.high), ("trades", 0, true.trades)])
-    rows = await look_into(check, lake, Rest({}), KNOWN_AT)
+    rows = (await look_into(check, lake, Rest({}), KNOWN_AT)).rows
     assert [(row["column"], row["status"]) for row in rows] == [("high", "recomputed"), ("trades", "recomputed")]
 
 
 async def test_where_the_exchange_now_gives_ours_its_kline_was_corrected(lake, dispute, klines, as_row):
     opened = busy(klines)
     check = dispute(opened, h="99.25")
-    rows = await look_into(check, lake, Rest({opened: as_row(klines[opened])}), KNOWN_AT)
+    rows = (await look_into(check, lake, Rest({opened: as_row(klines[opened])}), KNOWN_AT)).rows
     assert [row["status"] for row in rows] == ["kline_corrected"]
 
 
 async def test_a_corrected_kline_of_a_quiet_window_is_known_for_one(lake, dispute, klines, as_row):
     opened = quiet(klines)
     check = dispute(opened, o="99", c="99", h="99", l="99")
-    rows = await look_into(check, lake, Rest({opened: as_row(klines[opened])}), KNOWN_AT)
+    rows = (await look_into(check, lake, Rest({opened: as_row(klines[opened])}), KNOWN_AT)).rows
     assert [(row["column"], row["status"]) for row in rows] == [("close", "kline_corrected")]
 
 
@@ -193,7 +199,7 @@ async def test_what_stays_is_recorded_with_both_versions(lake, dispute, klines, 
     check = dispute(opened, **altered)
     rest = Rest({opened: as_row(klines[opened] | altered)})
     engine = start_engine(lake)
-    engine.record(await look_into(check, lake, rest, KNOWN_AT))
+    engine.books.record(await look_into(check, lake, rest, KNOWN_AT))
     engine.close()
     stored = lake.scan(DISCREPANCIES).sort("column").collect()
     columns = ("venue", "symbol", "interval", "column", "ours", "theirs", "status")
@@ -207,8 +213,77 @@ async def test_what_stays_is_recorded_with_both_versions(lake, dispute, klines, 
 
 
 async def test_an_exchange_that_no_longer_tells_leaves_both_versions(lake, dispute, klines):
-    rows = await look_into(dispute(busy(klines), h="99.25"), lake, Rest({}), KNOWN_AT)
+    rows = (await look_into(dispute(busy(klines), h="99.25"), lake, Rest({}), KNOWN_AT)).rows
     assert [row["status"] for row in rows] == ["stays"]
+
+
+@pytest.fixture
+def spoiled(lake, filled, klines):
+    """Fill a lake of which one candle was written with a wrong highest price; return its opening (microseconds)."""
+    filled(klines.values())
+    opened = busy(klines) * 1000
+    at = pl.col("opened_at").to_physical() == opened
+    row = lake.scan(CANDLES).filter(pl.col("symbol") == SYMBOL, pl.col("interval") == "1m", at).collect()
+    wrongly = row.with_columns(pl.lit("99.25").cast(row.schema["high"]).alias("high"), revision=pl.lit(2))
+    lake.append(CANDLES, wrongly.select(row.columns).cast(row.schema), writer="spoiler", batch=0)
+    return opened
+
+
+def revisions(lake, opened: int) -> list[tuple[int, str]]:
+    at = (pl.col("opened_at").to_physical() == opened) & (pl.col("interval") == "1m") & (pl.col("symbol") == SYMBOL)
+    return (
+        lake.scan(CANDLES)
+        .filter(at)
+        .sort("revision")
+        .select("revision", pl.col("high").cast(pl.String))
+        .collect()
+        .rows()
+    )
+
+
+async def test_a_candle_that_bronze_contradicts_is_corrected_by_a_revision_after_any_start(
+    lake, spoiled, start_engine, market, as_batch
+):
+    killed = start_engine(lake)
+    [check] = killed.books.disputes
+    assert check.opened_at == spoiled
+    killed.books.record(await look_into(check, lake, Rest({}), KNOWN_AT))
+    killed._committer.close()  # nothing of it came to the lake
+    engine = start_engine(lake)
+    [check] = engine.books.disputes
+    engine.books.record(await look_into(check, lake, Rest({}), KNOWN_AT))
+    engine.fold([as_batch(market[:1])])
+    engine.close()
+    first, second, third = revisions(lake, spoiled)
+    assert (first, second[1][:5], third) == ((1, first[1]), "99.25", (3, first[1]))
+    assert [found.differing for found in rebuild(lake, SYMBOL, BEGUN, ENDED, KNOWN_AT)] == [[], []]
+    assert lake.scan(DISCREPANCIES).select("column", "status").collect().rows() == [("high", "recomputed")]
+    health = engine.books.health(SYMBOL)
+    assert (
+        health.checked_candles - health.agreeing_candles == -1
+    )  # the tally, which the start begins with, had one less
+    assert not start_engine(lake).books.disputes
+
+
+async def test_a_difference_that_is_recorded_is_not_looked_into_again_at_a_start(lake, dispute, klines, start_engine):
+    check = dispute(busy(klines), h="99.25")
+    engine = start_engine(lake)
+    assert list(engine.books.disputes) == [structs.replace(check, agreed_before=False)]
+    engine.books.record(await look_into(check, lake, Rest({}), KNOWN_AT))
+    engine.close()
+    assert not start_engine(lake).books.disputes
+
+
+def test_more_differences_than_may_wait_are_counted_and_found_again_by_a_start(
+    lake, filled, klines, start_engine, monkeypatch
+):
+    monkeypatch.setattr(bookkeeping, "MOST_DISPUTES", 3)
+    counted = telemetry.disputes_put_off._value.get()
+    engine = filled([wrong(kline) for kline in klines.values()])
+    differing = verify(lake, SYMBOL, BEGUN, ENDED).differing
+    assert len(engine.books.disputes) == 3 < len(differing)
+    assert telemetry.disputes_put_off._value.get() - counted == len(differing) - 3
+    assert len(start_engine(lake).books.disputes) == len(differing)
 
 
 def test_a_window_without_trades_has_no_candle_in_bronze(lake, filled, klines):

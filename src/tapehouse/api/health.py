@@ -144,6 +144,7 @@ def _proof(moment: Moment, source: SourceStatus) -> dict[str, object]:
         "missing_trades": sum(symbol.missing_trades for symbol in symbols),
         "checked_candles": sum(symbol.checked_candles for symbol in symbols),
         "agreeing_candles": sum(symbol.agreeing_candles for symbol in symbols),
+        "uncompared_candles": sum(symbol.uncompared_candles for symbol in symbols),
         "windows_overdue": sum(symbol.windows_overdue for symbol in symbols),
     }
 

@@ -96,6 +96,7 @@ class Queries:
             "missing_trades": len(missing),
             "checked_candles": health.checked_candles if health else 0,
             "agreeing_candles": health.agreeing_candles if health else 0,
+            "uncompared_candles": health.uncompared_candles if health else 0,
             "truncated": len(ranges) > MOST_RANGES,
             "ranges": [
                 {"first_trade_id": first, "last_trade_id": last, "status": status}

@@ -94,8 +94,13 @@ class Coverage(BaseModel):
     first_trade_id: int | None
     last_trade_id: int | None
     missing_trades: int
-    checked_candles: int = Field(description="Closed 1m candles compared with the exchange's own since the start.")
+    checked_candles: int = Field(
+        description="Closed 1m candles compared with the exchange's own: those of the day before the start, and since."
+    )
     agreeing_candles: int = Field(description="Those equal to it in every field.")
+    uncompared_candles: int = Field(
+        description="Closed 1m candles of the last day whose kline has not come; after a minute it is asked for."
+    )
     truncated: bool = Field(description="Whether there are more ranges than are listed; the newest are.")
     ranges: list[CoverageRange]
 
@@ -113,13 +118,13 @@ class Health(BaseModel):
     commit: dict[str, object] = Field(description="committed_at and age_seconds of the last commit to bronze.")
     sources: dict[str, object] = Field(
         description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "
-        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, windows_overdue, connections. Of one "
-        "that is polled: state (connecting, connected, stale, limited, circuit_open), fresh_within, requests_today, "
-        "stale (how many of its addresses are), notes (which)."
+        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, uncompared_candles, windows_overdue, "
+        "connections. Of one that is polled: state (connecting, connected, stale, limited, circuit_open), "
+        "fresh_within, requests_today, stale (how many of its addresses are), notes (which)."
     )
     symbols: dict[str, object] = Field(
         description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, windows_overdue, "
-        "checked_candles, agreeing_candles."
+        "checked_candles, agreeing_candles, uncompared_candles."
     )
 
 

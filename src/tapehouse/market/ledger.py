@@ -17,6 +17,7 @@ from tapehouse.market.proof import (
     CLOSED,
     GAP,
     OPEN,
+    PROVED,
     QUIET,
     Neighbour,
     State,
@@ -25,7 +26,7 @@ from tapehouse.market.proof import (
     judge_held,
     quiet_price,
 )
-from tapehouse.market.windows import INTERVALS, MINUTE, ROLLED_UP_FROM, closes_at, is_over, kept_from, opened_at
+from tapehouse.market.windows import DAY, INTERVALS, MINUTE, ROLLED_UP_FROM, closes_at, is_over, kept_from, opened_at
 
 LONGEST_EMPTY_RUN = 7 * 24 * 60
 """Most consecutive windows without a held trade that are written; of a longer hole `silver/coverage` alone tells."""
@@ -48,11 +49,16 @@ class CandleRow(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """A candle held against the exchange's own kline; no differences means they agree in every column."""
+    """A candle held against the exchange's own kline; no differences means they agree in every column.
+
+    `agreed_before` is what the comparison of the same window before this one came to, None where it is the first.
+    """
 
     symbol: str
     opened_at: int
     differences: list[tuple[str, int | None, int | None]]
+    revision: int = 0
+    agreed_before: bool | None = None
 
 
 class _Verdict(msgspec.Struct, frozen=True):
@@ -69,10 +75,11 @@ class Ledger:
         self.coverage = coverage or Coverage()
         self.horizon = 0
         self.unproved: set[int] = set()
+        self.uncompared: set[int] = set()
         self._candles: dict[int, Candle] = {}
         self._klines: dict[int, Kline] = {}
         self._rows: dict[str, dict[int, CandleRow]] = {interval: {} for interval in INTERVALS}
-        self._checked: dict[int, int] = {}
+        self._checked: dict[int, tuple[int, bool]] = {}
         self._touched: set[int] = set()
         self.settled_to = 0
         self._retained_from = 0
@@ -98,7 +105,9 @@ class Ledger:
             return False
         self._klines[kline.opened_at] = kline
         self._touched.add(kline.opened_at)
-        self._checked.pop(kline.opened_at, None)
+        self.uncompared.discard(kline.opened_at)
+        if kline.opened_at in self._checked:
+            self._checked[kline.opened_at] = (0, self._checked[kline.opened_at][1])
         self.horizon = max(self.horizon, closes_at(kline.opened_at, "1m"))
         if kline.candle is not None and kline.has_ids:
             self.coverage.expect(kline.candle.last_trade_id)
@@ -119,8 +128,9 @@ class Ledger:
         for kline in klines:
             self._klines.setdefault(kline.opened_at, kline)
             known = self._rows["1m"].get(kline.opened_at)
-            if known is not None:
-                self._checked.setdefault(kline.opened_at, known.revision)
+            if known is not None and known.state in PROVED:
+                agrees = not differences(known.candle, known.flat, kline)
+                self._checked.setdefault(kline.opened_at, (known.revision, agrees))
         self._recalled.update(days)
 
     def reach(self, horizon: int) -> None:
@@ -172,11 +182,22 @@ class Ledger:
         found = []
         for opened, kline in self._klines.items():
             row = self._rows["1m"].get(opened)
-            if row is None or row.state not in {CLOSED, QUIET} or self._checked.get(opened) == row.revision:
+            checked, agreed = self._checked.get(opened, (0, None))
+            if row is None or row.state not in PROVED or checked == row.revision:
                 continue
-            self._checked[opened] = row.revision
-            found.append(Check(self.symbol, opened, differences(row.candle, row.flat, kline)))
+            differing = differences(row.candle, row.flat, kline)
+            self._checked[opened] = (row.revision, not differing)
+            found.append(Check(self.symbol, opened, differing, row.revision, agreed))
         return found
+
+    def unheard(self) -> list[int]:
+        """Return the 1m windows over for a minute or more that want a kline and were told none, in order.
+
+        Those are the closed and quiet ones of the last day, which are to be compared, and those that wait for proof.
+        """
+        waiting = self.unproved.copy() - self._klines.keys()
+        ended = self.horizon - 2 * MINUTE
+        return sorted(opened for opened in self.uncompared.copy() | waiting if opened <= ended)
 
     def row(self, interval: str, opened: int) -> CandleRow | None:
         """Return the last revision of a window that is still kept here."""
@@ -218,6 +239,7 @@ class Ledger:
         self._klines = _kept(self._klines, oldest)
         self._checked = _kept(self._checked, oldest)
         self.unproved = {opened for opened in self.unproved if opened >= oldest}
+        self.uncompared = {opened for opened in self.uncompared if opened >= self.horizon - DAY}
         for interval, rows in self._rows.items():
             self._rows[interval] = _kept(rows, kept_from(interval, since), last_before if interval == "1m" else None)
         self._retained_from = max(self._retained_from, oldest)
@@ -321,6 +343,9 @@ class Ledger:
         revision = last.revision + 1 if last is not None else 1
         row = CandleRow(self.symbol, interval, opened, verdict.candle, verdict.flat, verdict.state, revision, known_at)
         self._rows[interval][opened] = row
+        if interval == "1m":
+            wants_kline = row.state in PROVED and opened not in self._klines
+            (self.uncompared.add if wants_kline else self.uncompared.discard)(opened)
         return [row]
 
 

@@ -18,6 +18,8 @@ CLOSED: State = "closed"
 GAP: State = "gap"
 QUIET: State = "quiet"
 OPEN: State = "open"
+PROVED = frozenset({CLOSED, QUIET})
+"""The states of a window that is known whole, as far as they are written."""
 
 
 class Neighbour(msgspec.Struct, frozen=True):

@@ -22,11 +22,11 @@ from tapehouse.profiles.process import announce, first_error, keep_memory_togeth
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake_to_read, reading
 from tapehouse.settings import Settings
+from tapehouse.streaming.comparisons import tally
 from tapehouse.streaming.followed_view import FollowedView
 from tapehouse.streaming.follower import Follower
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.settled import Settled
-from tapehouse.streaming.verification import tally
 from tapehouse.tape.reader import KafkaTapeReader
 
 TOPICS = (TRADES_TOPIC, KLINES_TOPIC, *CONTEXT_TOPICS.values())

@@ -30,9 +30,9 @@ from tapehouse.profiles.signals import detection
 from tapehouse.profiles.sources import coins_with_history, polled_sources
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
+from tapehouse.streaming.comparisons import tally
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.recovery import Recovered, recover
-from tapehouse.streaming.verification import tally
 from tapehouse.streaming.view import LiveView
 from tapehouse.tape.local import LocalTape
 

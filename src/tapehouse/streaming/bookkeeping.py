@@ -4,8 +4,10 @@ Both engines keep their books here, so that a tape means the same in both profil
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
+
+import structlog
 
 from tapehouse import telemetry
 from tapehouse.market.coverage import Ranges
@@ -16,15 +18,16 @@ from tapehouse.streaming.commits import Unit
 from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.recovery import Recovered
-from tapehouse.streaming.rows import Row
+from tapehouse.streaming.verification import Finding
 from tapehouse.streaming.view import LiveView, SymbolHealth
 
 MOST_DISPUTES = 10_000
-"""Candles that differ from the exchange's and wait to be looked into at most."""
+"""Candles that differ from the exchange's and wait to be looked into at most; a start finds the others again."""
 
 FORESEE_EVERY = SECOND
 """Time between two looks at the open windows of symbols that are watched."""
 
+log = structlog.get_logger(__name__)
 _overdue = cache(telemetry.windows_overdue.labels)
 
 
@@ -36,7 +39,7 @@ class Bookkeeping:
 
     def __init__(self, recovered: Recovered, fold: Fold, now: Callable[[], int]) -> None:
         self.holes = Holes()
-        self.disputes: deque[Check] = deque(maxlen=MOST_DISPUTES)
+        self.disputes: deque[Check] = deque(recovered.disputes)
         self.unit = Unit()
         self.opened: list[Hole] = []
         self.recalled: set[str] = set()
@@ -46,7 +49,8 @@ class Bookkeeping:
         self._now = now
         self._foreseen_at = 0
         self._held: dict[str, Ranges] = {}
-        self._discrepancies: deque[Row] = deque()
+        self._findings: deque[Finding] = deque()
+        self._corrections: deque[Finding] = deque()
         self._checked: Counter[str] = Counter()
         self._agreed: Counter[str] = Counter()
         self._resume(recovered)
@@ -54,7 +58,7 @@ class Bookkeeping:
     def follow(self, folded: Folded) -> list[CandleRow]:
         """Take note of what a fold took; return the candles that are new."""
         candles = []
-        for symbol in folded.symbols():
+        for symbol in folded.symbols() | self._correct():
             ledger = self._ledgers[symbol]
             candles += ledger.settle(self._now())
             self._find_holes(symbol, folded)
@@ -94,8 +98,8 @@ class Bookkeeping:
 
         Call it when the lake holds every unit taken before. What comes later goes into a new unit.
         """
-        while self._discrepancies:
-            self.unit.discrepancies.append(self._discrepancies.popleft())
+        while self._findings:
+            self.unit.discrepancies += self._findings.popleft().rows
         unit, self.unit = self.unit, Unit()
         versions = [version for part in unit.parts for version in part.versions]
         unit.signals = self._signals.derive(unit.candles, versions, self._ledgers, self._now())
@@ -109,9 +113,17 @@ class Bookkeeping:
             for symbol in view.watched() & self._ledgers.keys():
                 view.signals.foresee(symbol, self._signals.foresee(self._ledgers[symbol]), view.horizon)
 
-    def record(self, discrepancies: Sequence[Row]) -> None:
-        """Store differences from the exchange that stayed, with the next unit; from any thread."""
-        self._discrepancies.extend(discrepancies)
+    def record(self, finding: Finding) -> None:
+        """Store what was found about a candle that differs, with the next unit; from any thread.
+
+        Where the candle is to be corrected, that and its record come together, with the next fold.
+        """
+        (self._findings if finding.corrected is None else self._corrections).append(finding)
+
+    def unheard(self) -> dict[str, list[int]]:
+        """Return the 1m windows by symbol whose kline is still to be asked for, in order; from any thread."""
+        of_symbols = {symbol: ledger.unheard() for symbol, ledger in self._ledgers.copy().items()}
+        return {symbol: windows for symbol, windows in of_symbols.items() if windows}
 
     def count_verified(self, symbol: str, checked: int, agreed: int) -> None:
         """Begin the tally of verified candles with what earlier runs verified."""
@@ -132,6 +144,7 @@ class Bookkeeping:
             windows_overdue=len(ledger.unproved),
             checked_candles=self._checked[symbol],
             agreeing_candles=self._agreed[symbol],
+            uncompared_candles=len(ledger.uncompared),
         )
 
     def _resume(self, recovered: Recovered) -> None:
@@ -157,15 +170,36 @@ class Bookkeeping:
                 symbol, missing, lambda trade_id: folded.times.get((symbol, trade_id)), between
             )
 
+    def _correct(self) -> set[str]:
+        """Put what bronze gives in place of candles that were wrong; return their symbols, to be settled."""
+        symbols = set()
+        while self._corrections:
+            finding = self._corrections.popleft()
+            check = finding.check
+            ledger = self._fold.at_hand(check.symbol, check.opened_at)
+            row = ledger.row("1m", check.opened_at)
+            if finding.corrected is not None and row is not None and row.revision == check.revision:
+                ledger.restore([(check.opened_at, finding.corrected)])
+                self._findings.append(finding)
+                symbols.add(check.symbol)
+        return symbols
+
     def _verify(self, ledger: Ledger) -> None:
+        """Count each window once, by what its last comparison came to."""
         for check in ledger.checks():
-            self._checked[ledger.symbol] += 1
-            if check.differences:
-                telemetry.candles_verified.labels("differ").inc()
-                self.disputes.append(check)
-            else:
-                telemetry.candles_verified.labels("agree").inc()
-                self._agreed[ledger.symbol] += 1
+            agrees = not check.differences
+            telemetry.candles_verified.labels("agree" if agrees else "differ").inc()
+            self._checked[ledger.symbol] += check.agreed_before is None
+            self._agreed[ledger.symbol] += agrees - bool(check.agreed_before)
+            if not agrees:
+                self._dispute(check)
+
+    def _dispute(self, check: Check) -> None:
+        if len(self.disputes) < MOST_DISPUTES:
+            self.disputes.append(check)
+            return
+        telemetry.disputes_put_off.inc()
+        log.warning("dispute_put_off", symbol=check.symbol, opened_at=check.opened_at, until="the next start")
 
 
 def _count(folded: Folded) -> None:

@@ -1,6 +1,5 @@
 """The embedded engine: takes the tape into ledgers, candles and the live view, and hands what is new to the lake."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
@@ -8,7 +7,6 @@ import polars as pl
 from tapehouse import telemetry
 from tapehouse.catalog import TRADES
 from tapehouse.market.events import Rejected
-from tapehouse.market.ledger import Check
 from tapehouse.market.windows import SECOND
 from tapehouse.ports import Batch, Lake
 from tapehouse.streaming.bookkeeping import Bookkeeping
@@ -17,7 +15,6 @@ from tapehouse.streaming.fold import Fold, Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import Recovered, recall_days
-from tapehouse.streaming.rows import Row
 from tapehouse.streaming.view import LiveView
 
 COVERAGE_EVERY = 10 * SECOND
@@ -73,9 +70,9 @@ class EmbeddedEngine:
         return self._books.holes
 
     @property
-    def disputes(self) -> deque[Check]:
-        """The candles that differ from the exchange's and wait to be looked into."""
-        return self._books.disputes
+    def books(self) -> Bookkeeping:
+        """What is known of the candles beside their rows: which differ, and of which no kline has come."""
+        return self._books
 
     def fold(self, batches: Iterable[Batch]) -> None:
         """Take batches in order; everything that follows from them is in the view when this returns."""
@@ -126,10 +123,6 @@ class EmbeddedEngine:
         self._cover()
         self.commit()
         self._committer.close()
-
-    def record(self, discrepancies: Sequence[Row]) -> None:
-        """Store differences from the exchange that stayed, with the next commit; from any thread."""
-        self._books.record(discrepancies)
 
     def _follow(self, folded: Folded) -> None:
         symbols = folded.symbols()

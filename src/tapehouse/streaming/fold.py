@@ -165,9 +165,7 @@ class Fold:
         if kline.interval != "1m":
             folded.klines.append((kline, payload))
             return
-        if ledger.lacks(kline.opened_at):
-            self._recall(kline.symbol, kline.opened_at)
-        if ledger.tell(kline):
+        if self.at_hand(kline.symbol, kline.opened_at).tell(kline):
             folded.klines.append((kline, payload))
 
     def _take_rest_klines(self, batch: Batch, folded: Folded) -> None:
@@ -347,9 +345,14 @@ class Fold:
 
     def add(self, symbol: str, opened: int, candle: Candle) -> None:
         """Merge trades whose ids were just held into their 1m window."""
-        if self._ledgers[symbol].lacks(opened):
+        self.at_hand(symbol, opened).add(opened, candle)
+
+    def at_hand(self, symbol: str, opened: int) -> Ledger:
+        """Return a symbol's ledger with what was written of the 1m window that opened then."""
+        ledger = self._ledgers[symbol]
+        if ledger.lacks(opened):
             self._recall(symbol, opened)
-        self._ledgers[symbol].add(opened, candle)
+        return ledger
 
     def note(self, trade: Trade) -> None:
         """Remember a trade that was just held, when it is the newest of its symbol."""

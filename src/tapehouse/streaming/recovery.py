@@ -16,12 +16,13 @@ from tapehouse.lake.history import highest_revisions
 from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candles
 from tapehouse.market.coverage import Ranges, overlay
 from tapehouse.market.events import Kline, Trade
-from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Ledger
+from tapehouse.market.ledger import LONGEST_EMPTY_RUN, CandleRow, Check, Ledger
 from tapehouse.market.mentions import CoinFinder
 from tapehouse.market.signals import Detection
 from tapehouse.market.windows import DAY, INTERVALS, MINUTE, SECOND, closes_at, kept_from, opened_at
 from tapehouse.ports import Hole, Lake
 from tapehouse.streaming.columns import minute_of
+from tapehouse.streaming.comparisons import left_over
 from tapehouse.streaming.context import Context, recall_context
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.rows import candle_rows, klines_of, to_time
@@ -47,6 +48,8 @@ class Recovered(msgspec.Struct):
     covered_to: int
     """Time of receipt (microseconds) up to which `silver/coverage` names what bronze holds."""
     signals: Signals
+    disputes: list[Check]
+    """Candles that differ from the exchange's and that nobody has looked into yet."""
 
 
 def recover(
@@ -76,7 +79,8 @@ def recover(
     signals = Signals(detection or Detection(), pins or {}, since=max(known_at - MARGIN, 0))
     signals.read_from(lake)
     context = recall_context(lake, CoinFinder(wanted, pins))
-    return Recovered(ledgers, last, holes, max(times), unsaid, context, known_at, signals)
+    disputes = _resume_comparing(lake, ledgers)
+    return Recovered(ledgers, last, holes, max(times), unsaid, context, known_at, signals, disputes)
 
 
 def _unsaid(tail: pl.DataFrame, held: dict[str, list[tuple[int, int]]]) -> list[tuple[str, int, int]]:
@@ -270,6 +274,17 @@ def _fold_windows(
         .join(touched.lazy().with_columns(touched=True), on=["symbol", "minute"], how="left")
     )
     return fold_bronze(marked.filter((pl.col("minute") >= pl.col("settled_to")) | pl.col("touched")))
+
+
+def _resume_comparing(lake: Lake, ledgers: dict[str, Ledger]) -> list[Check]:
+    """Tell the ledgers which windows of the last day were never compared; return the differences not looked into."""
+    newest = max((ledger.horizon for ledger in ledgers.values()), default=0)
+    if not newest:
+        return []
+    left = left_over(lake, newest - DAY)
+    for symbol, ledger in ledgers.items():
+        ledger.uncompared |= left.uncompared.get(symbol, set())
+    return [check for check in left.disputes if check.symbol in ledgers]
 
 
 def _last_trades(lake: Lake, ledgers: dict[str, Ledger], tail: pl.DataFrame) -> dict[str, Trade]:

@@ -102,6 +102,8 @@ class SymbolHealth(msgspec.Struct, frozen=True):
     windows_overdue: int
     checked_candles: int
     agreeing_candles: int
+    uncompared_candles: int = 0
+    """Closed candles of the last day whose kline the exchange has not told."""
 
 
 class LiveView:

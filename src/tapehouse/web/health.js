@@ -62,12 +62,13 @@ function complete(of) {
   return { state: "warn", head: `${count(of.missing_trades, "trade")} missing`, text: `In ${count(of.holes, "hole")}, being fetched by id. The candles over them say gap.` };
 }
 
-function verified({ checked_candles: checked, agreeing_candles: agreeing }) {
+function verified({ checked_candles: checked, agreeing_candles: agreeing, uncompared_candles: uncompared }) {
   const differing = checked - agreeing;
   if (!checked) return { state: "waiting", head: "Nothing to compare yet", text: "Each whole minute is compared with the exchange’s own kline when it closes." };
-  const text = `${grouped(agreeing)} of ${grouped(checked)} closed candles equal the exchange’s own kline, field by field.`;
+  const awaited = uncompared ? ` ${grouped(uncompared)} more ${uncompared === 1 ? "waits" : "wait"} for the kline.` : "";
+  const text = `${grouped(agreeing)} of ${grouped(checked)} closed candles equal the exchange’s own kline, field by field.${awaited}`;
   if (differing) return { state: "bad", head: `${count(differing, "candle")} ${differing === 1 ? "differs" : "differ"}`, text: `${text} Both versions are kept.` };
-  return { state: "good", head: `${grouped(agreeing)} of ${grouped(checked)}`, text: "closed candles equal the exchange’s own kline, field by field." };
+  return { state: "good", head: `${grouped(agreeing)} of ${grouped(checked)}`, text: `closed candles equal the exchange’s own kline, field by field.${awaited}` };
 }
 
 function show(name, { state, head, text }) {
