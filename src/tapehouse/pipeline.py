@@ -113,7 +113,7 @@ def follow(parts: Parts) -> Sequence[Coroutine[Any, Any, None]]:
     """Return the work that following an exchange takes; none where none is followed."""
     if parts.source is None:
         return ()
-    repairs = RepairDesk(parts.holes, parts.source, parts.tape).run()
+    repairs = RepairDesk(parts.holes, parts.source, parts.tape, parts.engine.holes.not_offered).run()
     klines = KlineDesk(parts.unheard, parts.source, parts.tape, parts.now).run()
     disputes = settle_disputes(parts.engine.books, parts.lake, parts.source, parts.now)
     return parts.source.run(parts.tape), repairs, klines, disputes, fetch_past(parts, parts.source)

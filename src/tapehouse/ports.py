@@ -95,8 +95,11 @@ class Source(Protocol):
     async def run(self, tape: Tape) -> None:
         """Deliver until cancelled."""
 
-    async def repair(self, hole: Hole, tape: Tape) -> bool:
-        """Deliver the trades of a hole; True when the upstream gave all of them."""
+    async def repair(self, hole: Hole, tape: Tape) -> bool | None:
+        """Deliver the trades of a hole; True when the upstream gave all of them.
+
+        False when it answered and does not have all, None when it could not be asked now.
+        """
 
 
 class Lake(Protocol):

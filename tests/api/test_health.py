@@ -1,8 +1,13 @@
 import time
+from datetime import UTC, datetime
 
 from tapehouse.api import health
-from tapehouse.market.windows import MINUTE, SECOND, opened_at
+from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
+from tapehouse.ports import Hole
 from tapehouse.producers.poll_status import PolledStatus, PollStatus
+from tapehouse.streaming.holes import NotOffered
+from tapehouse.streaming.rows import to_microseconds
+from tapehouse.streaming.view import SymbolHealth
 
 
 def test_all_is_well_when_the_feed_is_fresh_and_everything_held(market, api):
@@ -47,6 +52,35 @@ def test_missing_trades_are_counted_and_said(market, api):
     assert report["status"] == "degraded"
     assert "BTCUSDT: 3 trades missing, 1 holes; they are being fetched." in report["reasons"]
     assert tuple(report["symbols"]["BTCUSDT"][name] for name in ("missing_trades", "holes")) == (3, 1)
+
+
+def test_missing_trades_that_will_not_come_by_themselves_are_told_from_those_being_fetched():
+    at = to_microseconds(datetime(2025, 3, 8, 11, tzinfo=UTC))
+    holes = [Hole("BTCUSDT", 5, 5, at, at), Hole("BTCUSDT", 8, 9, at, at), Hole("BTCUSDT", 1, 3, at - 8 * DAY, at)]
+    not_offered = NotOffered()
+    not_offered.note(holes[1])
+    outlook = not_offered.outlook(holes)
+    told = SymbolHealth(
+        last_trade_id=10,
+        last_traded_at=at,
+        last_received_at=at,
+        missing_trades=6,
+        holes=3,
+        windows_overdue=0,
+        checked_candles=0,
+        agreeing_candles=0,
+        trades_not_offered=outlook.not_offered,
+        trades_left_to_backfill=outlook.left_to_backfill,
+        backfill_from=outlook.backfill_from,
+        backfill_to=outlook.backfill_to,
+    )
+    report = health.report(health.Moment(at, [], {"BTCUSDT": told}, at, at), ["BTCUSDT"])
+    [reason] = report["reasons"]
+    assert reason == (
+        "BTCUSDT: 6 trades missing, 3 holes; 1 are being fetched, 2 the exchange does not have, 3 lie in holes of "
+        "over a week: `tapehouse backfill BTCUSDT --from 2025-02-28 --to 2025-03-09` brings them."
+    )
+    assert report["symbols"]["BTCUSDT"]["backfill_from"] == "2025-02-28T11:00:00Z"
 
 
 def test_windows_that_are_over_and_not_proved_are_said(market, api):

@@ -3,7 +3,8 @@
 from hypothesis import given, strategies as st
 
 from tapehouse.ports import Hole
-from tapehouse.streaming.repairs import REACH, TOGETHER, together
+from tapehouse.streaming.holes import REACH
+from tapehouse.streaming.repairs import TOGETHER, together
 
 SECOND = 1_000_000
 

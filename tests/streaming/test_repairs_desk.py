@@ -10,7 +10,8 @@ import pytest
 from tapehouse.market.windows import DAY, SECOND
 from tapehouse.ports import Batch, Hole
 from tapehouse.streaming import repairs
-from tapehouse.streaming.repairs import AT_ONCE, REACH, TOGETHER, RepairDesk
+from tapehouse.streaming.holes import REACH, NotOffered
+from tapehouse.streaming.repairs import AT_ONCE, SURE_AFTER, TOGETHER, RepairDesk
 from tapehouse.tape.local import LocalTape
 
 
@@ -111,6 +112,32 @@ async def test_a_hole_that_stays_is_asked_for_again_after_ever_longer_waits():
     assert set(upstream.asked) == {hole(1)}
     waits = [later - earlier for earlier, later in pairwise(upstream.asked_at)]
     assert all(wait >= least for wait, least in zip(waits, (0.02, 0.04, 0.08, 0.08), strict=False))
+
+
+async def test_what_the_exchange_was_asked_for_often_enough_and_does_not_have_is_known():
+    ids, upstream, not_offered = Ids(hole(1), hole(2)), Upstream(has=set()), NotOffered()
+    ids.known[1] = hole(2, spans=REACH + DAY)
+    desk = asyncio.create_task(RepairDesk(ids.holes, upstream, ids.tape, not_offered).run())
+    await until(lambda: not_offered.outlook(ids.known).not_offered == 1)
+    assert len(upstream.asked) >= SURE_AFTER
+    desk.cancel()
+    await asyncio.gather(desk, return_exceptions=True)
+    far = ids.known[1]
+    told = not_offered.outlook(ids.known)
+    assert (told.left_to_backfill, told.backfill_from, told.backfill_to) == (1, far.after, far.before)
+
+
+async def test_an_exchange_that_could_not_be_asked_has_refused_nothing():
+    class Busy(Upstream):
+        async def repair(self, hole, tape) -> None:
+            await super().repair(hole, tape)
+
+    ids, upstream, not_offered = Ids(hole(1)), Busy(has=set()), NotOffered()
+    desk = asyncio.create_task(RepairDesk(ids.holes, upstream, ids.tape, not_offered).run())
+    await until(lambda: len(upstream.asked) > SURE_AFTER + 1)
+    desk.cancel()
+    await asyncio.gather(desk, return_exceptions=True)
+    assert not_offered.outlook(ids.known).not_offered == 0
 
 
 async def test_a_hole_under_way_is_not_asked_for_twice():

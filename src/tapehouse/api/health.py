@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from tapehouse.api.encoding import time_text
-from tapehouse.market.windows import WATERMARK_DELAY
+from tapehouse.market.windows import DAY, WATERMARK_DELAY
 from tapehouse.producers.poll_status import PolledStatus
 from tapehouse.streaming.view import LiveView, SymbolHealth
 from tapehouse.telemetry import mask
@@ -142,6 +142,8 @@ def _proof(moment: Moment, source: SourceStatus) -> dict[str, object]:
         "lag_seconds": None if newest is None else _lag(newest, source),
         "gaps": sum(symbol.holes for symbol in symbols),
         "missing_trades": sum(symbol.missing_trades for symbol in symbols),
+        "trades_not_offered": sum(symbol.trades_not_offered for symbol in symbols),
+        "trades_left_to_backfill": sum(symbol.trades_left_to_backfill for symbol in symbols),
         "checked_candles": sum(symbol.checked_candles for symbol in symbols),
         "agreeing_candles": sum(symbol.agreeing_candles for symbol in symbols),
         "uncompared_candles": sum(symbol.uncompared_candles for symbol in symbols),
@@ -171,6 +173,8 @@ def _symbol(moment: Moment, health: SymbolHealth) -> dict[str, object]:
         **msgspec.to_builtins(health),
         "last_traded_at": time_text(health.last_traded_at) if health.last_traded_at else None,
         "last_received_at": time_text(health.last_received_at) if health.last_received_at else None,
+        "backfill_from": time_text(health.backfill_from) if health.backfill_from else None,
+        "backfill_to": time_text(health.backfill_to) if health.backfill_to else None,
         "freshness_seconds": _seconds(moment, health.last_received_at),
     }
 
@@ -212,9 +216,24 @@ def _imperfections(moment: Moment) -> Iterable[str]:
         if differing:
             yield f"{symbol}: {differing} candles differ from the exchange's own; see silver/discrepancies."
         if health.missing_trades:
-            yield f"{symbol}: {health.missing_trades} trades missing, {health.holes} holes; they are being fetched."
+            yield f"{symbol}: {health.missing_trades} trades missing, {health.holes} holes; {_outlook(symbol, health)}."
         if health.windows_overdue:
             yield (
                 f"{symbol}: {health.windows_overdue} windows are over and not proved: "
                 "neither a next trade nor the exchange's kline has come."
             )
+
+
+def _outlook(symbol: str, health: SymbolHealth) -> str:
+    """Say what will become of missing trades: fetched, not to be had, or brought by a command alone."""
+    fetched = health.missing_trades - health.trades_not_offered - health.trades_left_to_backfill
+    if fetched == health.missing_trades:
+        return "they are being fetched"
+    parts = [f"{fetched} are being fetched"] if fetched > 0 else []
+    if health.trades_not_offered:
+        parts.append(f"{health.trades_not_offered} the exchange does not have")
+    if health.trades_left_to_backfill:
+        begin, end = time_text(health.backfill_from)[:10], time_text(health.backfill_to + DAY)[:10]
+        command = f"`tapehouse backfill {symbol} --from {begin} --to {end}`"
+        parts.append(f"{health.trades_left_to_backfill} lie in holes of over a week: {command} brings them")
+    return ", ".join(parts)

@@ -118,13 +118,16 @@ class Health(BaseModel):
     commit: dict[str, object] = Field(description="committed_at and age_seconds of the last commit to bronze.")
     sources: dict[str, object] = Field(
         description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "
-        "lag_seconds, clock_offset_seconds, checked_candles, agreeing_candles, uncompared_candles, windows_overdue, "
-        "connections. Of one that is polled: state (connecting, connected, stale, limited, circuit_open), "
-        "fresh_within, requests_today, stale (how many of its addresses are), notes (which)."
+        "trades_not_offered, trades_left_to_backfill, lag_seconds, clock_offset_seconds, checked_candles, "
+        "agreeing_candles, uncompared_candles, windows_overdue, connections. Of one that is polled: state "
+        "(connecting, connected, stale, limited, circuit_open), fresh_within, requests_today, stale (how many of its "
+        "addresses are), notes (which)."
     )
     symbols: dict[str, object] = Field(
-        description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, windows_overdue, "
-        "checked_candles, agreeing_candles, uncompared_candles."
+        description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, of the missing those in "
+        "trades_not_offered (the exchange does not have them) and in trades_left_to_backfill (a back-fill alone brings "
+        "them, from backfill_from to backfill_to), windows_overdue, checked_candles, agreeing_candles, "
+        "uncompared_candles."
     )
 
 

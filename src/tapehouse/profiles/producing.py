@@ -27,6 +27,7 @@ from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
 from tapehouse.profiles.sources import polled_sources
 from tapehouse.settings import Settings
+from tapehouse.streaming.holes import NotOffered
 from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.view import SymbolHealth
 from tapehouse.tape.status import Standing
@@ -72,6 +73,7 @@ class Producing:
         self._settings = settings
         self.tape = KafkaTapeWriter(settings, producer_id(settings), route_for(settings))
         self._binance = BinanceSource(settings) if "binance" in settings.sources else None
+        self._not_offered = NotOffered()
         self._polled = polled_sources(settings, settings.sources, Clock(ArrivalClock().now), self._followed)
 
     async def run(self) -> None:
@@ -99,11 +101,11 @@ class Producing:
     def _following(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield from (source.run(self.tape) for source in self._sources())
         if self._binance is not None:
-            yield RepairDesk(self.tape.holes, self._binance, self.tape).run()
+            yield RepairDesk(self.tape.holes, self._binance, self.tape, self._not_offered).run()
 
     def _moment(self) -> Moment:
         now = time.time_ns() // 1000
-        symbols = {symbol: _health(standing) for symbol, standing in self.tape.standings().items()}
+        symbols = {symbol: _health(standing, self._not_offered) for symbol, standing in self.tape.standings().items()}
         return Moment(now, [source.status() for source in self._sources()], symbols, committed_at=now, horizon=0)
 
     def _announce(self, host: str, port: int) -> None:
@@ -130,7 +132,8 @@ def producer_id(settings: Settings) -> str:
     return f"tapehouse-{sources}-{hashlib.sha256(symbols.encode()).hexdigest()[:12]}"
 
 
-def _health(standing: Standing) -> SymbolHealth:
+def _health(standing: Standing, not_offered: NotOffered) -> SymbolHealth:
+    outlook = not_offered.outlook(standing.holes)
     return SymbolHealth(
         last_trade_id=standing.last_trade_id,
         last_traded_at=standing.last_traded_at,
@@ -140,6 +143,10 @@ def _health(standing: Standing) -> SymbolHealth:
         windows_overdue=0,
         checked_candles=0,
         agreeing_candles=0,
+        trades_not_offered=outlook.not_offered,
+        trades_left_to_backfill=outlook.left_to_backfill,
+        backfill_from=outlook.backfill_from,
+        backfill_to=outlook.backfill_to,
     )
 
 

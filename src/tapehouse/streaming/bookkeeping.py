@@ -134,6 +134,7 @@ class Bookkeeping:
         """Return how far a symbol's data can be trusted."""
         ledger, last = self._ledgers[symbol], self._fold.last.get(symbol)
         holes = self.holes.of(symbol)
+        outlook = self.holes.not_offered.outlook(holes)
         _overdue(symbol).set(len(ledger.unproved))
         return SymbolHealth(
             last_trade_id=ledger.coverage.last,
@@ -145,6 +146,10 @@ class Bookkeeping:
             checked_candles=self._checked[symbol],
             agreeing_candles=self._agreed[symbol],
             uncompared_candles=len(ledger.uncompared),
+            trades_not_offered=outlook.not_offered,
+            trades_left_to_backfill=outlook.left_to_backfill,
+            backfill_from=outlook.backfill_from,
+            backfill_to=outlook.backfill_to,
         )
 
     def _resume(self, recovered: Recovered) -> None:

@@ -1,19 +1,76 @@
 """The holes of each symbol: which are new, which are closed, and between which times their trades lie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
 
 from tapehouse import telemetry
-from tapehouse.market.coverage import Range
+from tapehouse.market.coverage import Range, Ranges
+from tapehouse.market.windows import DAY
 from tapehouse.ports import Hole
 
 TimeOf = Callable[[int], int | None]
 """The trade time of an id where it is known."""
 
 
-class Holes:
-    """The holes known of, by symbol."""
+REACH = 7 * DAY
+"""A hole that spans more time is not asked for by itself: it is left to `tapehouse backfill`."""
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """How many missing trades will not come by themselves, and between which times a back-fill would bring some.
+
+    Times are microseconds UTC, 0 where there is nothing to bring.
+    """
+
+    not_offered: int
+    left_to_backfill: int
+    backfill_from: int
+    backfill_to: int
+
+
+class NotOffered:
+    """The ids that the exchange was asked for and does not have; told by one thread, read by any."""
 
     def __init__(self) -> None:
+        self._of: dict[str, Ranges] = {}
+
+    def note(self, hole: Hole) -> None:
+        """Take note that the exchange does not have what is left of a hole."""
+        known = Ranges(self._of.get(hole.symbol, ()))
+        known.add(hole.first_trade_id, hole.last_trade_id)
+        self._of[hole.symbol] = known
+
+    def outlook(self, holes: Sequence[Hole]) -> Outlook:
+        """Say what will become of the holes of a symbol."""
+        far = [hole for hole in holes if is_left_to_backfill(hole)]
+        refused = self._of.get(holes[0].symbol, Ranges()) if holes else Ranges()
+        return Outlook(
+            not_offered=_trades(
+                hole
+                for hole in holes
+                if not is_left_to_backfill(hole) and refused.covers(hole.first_trade_id, hole.last_trade_id)
+            ),
+            left_to_backfill=_trades(far),
+            backfill_from=min((hole.after for hole in far), default=0),
+            backfill_to=max((hole.before for hole in far), default=0),
+        )
+
+
+def is_left_to_backfill(hole: Hole) -> bool:
+    """Tell whether a hole spans more time than is asked for by itself."""
+    return hole.before - hole.after > REACH
+
+
+def _trades(holes: Iterable[Hole]) -> int:
+    return sum(hole.last_trade_id - hole.first_trade_id + 1 for hole in holes)
+
+
+class Holes:
+    """The holes known of, by symbol, and which of them the exchange does not have."""
+
+    def __init__(self) -> None:
+        self.not_offered = NotOffered()
         self._known: dict[str, list[Hole]] = {}
 
     def of(self, symbol: str) -> list[Hole]:

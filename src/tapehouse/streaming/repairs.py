@@ -8,19 +8,19 @@ from itertools import groupby
 import msgspec
 import structlog
 
-from tapehouse.market.windows import DAY
 from tapehouse.ports import Hole, Source, Tape
+from tapehouse.streaming.holes import REACH, NotOffered, is_left_to_backfill
 
 AT_ONCE = 4
 """Repairs under way at most."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at the holes; also the time a reordered message has to arrive by itself."""
-REACH = 7 * DAY
-"""A hole that spans more time is left to `tapehouse backfill`."""
 TOGETHER = 1000
 """Holes of a symbol within so many ids are asked for in one request."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
 """Seconds before a hole that stayed is asked for again, doubled each time."""
+SURE_AFTER = 3
+"""Answers without all of a hole after which the exchange is said not to have it: its REST lags its streams."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +30,17 @@ class Attempt(msgspec.Struct):
 
     not_before: float
     tries: int = 0
+    refusals: int = 0
 
 
 class RepairDesk:
     """Asks the source for what is missing; what it delivers comes back over the tape and closes the hole."""
 
-    def __init__(self, holes: Callable[[], list[Hole]], source: Source, tape: Tape) -> None:
+    def __init__(
+        self, holes: Callable[[], list[Hole]], source: Source, tape: Tape, not_offered: NotOffered | None = None
+    ) -> None:
         self._holes = holes
+        self._not_offered = not_offered or NotOffered()
         self._source = source
         self._tape = tape
         self._attempts: dict[tuple[str, int], Attempt] = {}
@@ -59,7 +63,7 @@ class RepairDesk:
         due = []
         for hole in sorted(holes, key=lambda hole: -hole.before):
             attempt = self._attempts.setdefault(_key(hole), Attempt(now + LOOK_EVERY))
-            if attempt.not_before <= now and _key(hole) not in self._under_way and hole.before - hole.after <= REACH:
+            if attempt.not_before <= now and _key(hole) not in self._under_way and not is_left_to_backfill(hole):
                 due.append(hole)
         return due[: AT_ONCE - len(self._under_way)]
 
@@ -72,13 +76,16 @@ class RepairDesk:
         attempt = self._attempts.setdefault(key, Attempt(0.0))
         attempt.not_before = time.monotonic() + min(FIRST_WAIT * 2**attempt.tries, LONGEST_WAIT)
         attempt.tries += 1
+        attempt.refusals += complete is False
+        if complete is False and attempt.refusals >= SURE_AFTER:
+            self._not_offered.note(hole)
         level = log.info if complete else log.warning
         level(
             "repair",
             symbol=hole.symbol,
             first_trade_id=hole.first_trade_id,
             last_trade_id=hole.last_trade_id,
-            complete=complete,
+            complete=bool(complete),
             tries=attempt.tries,
         )
 

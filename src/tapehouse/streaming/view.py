@@ -104,6 +104,12 @@ class SymbolHealth(msgspec.Struct, frozen=True):
     agreeing_candles: int
     uncompared_candles: int = 0
     """Closed candles of the last day whose kline the exchange has not told."""
+    trades_not_offered: int = 0
+    """Of the missing trades those that the exchange was asked for and does not have."""
+    trades_left_to_backfill: int = 0
+    """Of the missing trades those that only a back-fill brings, from `backfill_from` to `backfill_to`."""
+    backfill_from: int = 0
+    backfill_to: int = 0
 
 
 class LiveView:

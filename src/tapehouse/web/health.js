@@ -59,7 +59,15 @@ function unknown() {
 function complete(of) {
   if (of.last_trade_id < 0) return { state: "waiting", head: "–", text: "No trade is held yet." };
   if (of.missing_trades === 0) return { state: "good", head: "No trade missing", text: "Every id the exchange numbered since the first held trade is here, once." };
-  return { state: "warn", head: `${count(of.missing_trades, "trade")} missing`, text: `In ${count(of.holes, "hole")}, being fetched by id. The candles over them say gap.` };
+  return { state: "warn", head: `${count(of.missing_trades, "trade")} missing`, text: `In ${count(of.holes, "hole")}${outlook(of)}. The candles over them say gap.` };
+}
+
+/** What will become of missing trades: fetched, not to be had, or brought by a back-fill alone. */
+function outlook({ missing_trades: missing, trades_not_offered: refused = 0, trades_left_to_backfill: far = 0 }) {
+  const fetched = missing - refused - far;
+  if (fetched === missing) return ", being fetched by id";
+  const parts = [[fetched, "being fetched by id"], [refused, "not to be had from the exchange"], [far, "in holes of over a week: tapehouse backfill brings them"]];
+  return `: ${parts.filter(([number]) => number > 0).map(([number, what]) => `${grouped(number)} ${what}`).join(", ")}`;
 }
 
 function verified({ checked_candles: checked, agreeing_candles: agreeing, uncompared_candles: uncompared }) {

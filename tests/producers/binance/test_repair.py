@@ -143,6 +143,27 @@ async def test_trades_the_exchange_no_longer_has_are_not_claimed(exchange, repai
     assert repairs.wait > 0.0
 
 
+async def test_what_single_trades_lack_is_looked_for_among_the_aggregates(exchange, repairs, reading):
+    history = History(5000)
+    history.trades = [row for row in history.trades if not 2300 <= row["id"] <= 2310]
+    offer(exchange, history, "historicalTrades", "aggTrades")
+    assert await repairs.repair(hole(100, 4500), reading.tape)
+    rows = [json.loads(frame) for frame in reading.frames]
+    assert {row["id"] for row in rows if "id" in row} == {*range(100, 2300), *range(2311, 4501)}
+    aggregates = {ident for row in rows if "f" in row for ident in range(row["f"], row["l"] + 1)}
+    assert aggregates >= set(range(2300, 2311))
+    assert repairs.wait == 0.0
+
+
+async def test_what_was_not_answered_is_told_from_what_is_not_there(exchange, repairs, reading):
+    history = History(500)
+    del history.aggregates[30], history.trades[120]
+    offer(exchange, history, "historicalTrades", "aggTrades")
+    assert await repairs.repair(hole(100, 149), reading.tape) is False
+    exchange.answers["aggTrades"] = lambda _query: (500, {}, {})
+    assert await repairs.repair(hole(100, 149), reading.tape) is None
+
+
 async def test_aggregates_with_a_hole_of_their_own_are_not_claimed_as_whole(exchange, repairs, reading):
     history = History(500)
     del history.aggregates[30]

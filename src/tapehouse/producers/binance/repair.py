@@ -80,47 +80,52 @@ class Repairs:
         """Seconds until another repair makes sense; 0.0 when it does now."""
         return max(0.0, self._retry_at - monotonic())
 
-    async def repair(self, hole: Hole, tape: Tape) -> bool:
-        """Deliver what the exchange has of a hole, each answer at once; True when that was all of it.
+    async def repair(self, hole: Hole, tape: Tape) -> bool | None:
+        """Deliver what the exchange has of a hole, each answer at once; True when that was all of it, False when not.
 
-        Never raises for trouble of the upstream: False, and `wait` says when to try again.
+        Never raises for trouble of the upstream: None then, and `wait` says when to try again.
         """
         async with self._turns:
             try:
                 whole = await self._fetch(hole, tape)
             except RateLimitedError as error:
-                return self._not_now(hole, error, error.retry_after)
+                self._not_now(hole, error, error.retry_after)
+                return None
             except UpstreamError as error:
-                return self._not_now(hole, error, TRY_AGAIN_AFTER)
+                self._not_now(hole, error, TRY_AGAIN_AFTER)
+                return None
         if not whole:
             log.info("hole_not_offered", **msgspec.to_builtins(hole))
             self._retry_at = monotonic() + TRY_AGAIN_AFTER
         return whole
 
-    def _not_now(self, hole: Hole, error: UpstreamError, wait: float) -> bool:
+    def _not_now(self, hole: Hole, error: UpstreamError, wait: float) -> None:
         self._retry_at = max(self._retry_at, monotonic() + wait)
         log.warning("repair_put_off", symbol=hole.symbol, first=hole.first_trade_id, error=str(error), wait=round(wait))
-        return False
 
     async def _fetch(self, hole: Hole, tape: Tape) -> bool:
         if hole.last_trade_id - hole.first_trade_id < EXACT_AT_MOST:
             try:
-                return await self._by_id(hole, tape)
+                hole, left = await self._by_id(hole, tape)
             except NotOfferedError:
-                if await self._from_the_recent(hole, tape):
-                    return True
+                left = not await self._from_the_recent(hole, tape)
+            if not left:
+                return True
         return await self._by_aggregates(hole, tape)
 
-    async def _by_id(self, hole: Hole, tape: Tape) -> bool:
-        """Fetch single trades, the newest thousand first."""
-        whole = True
+    async def _by_id(self, hole: Hole, tape: Tape) -> tuple[Hole, bool]:
+        """Fetch single trades, the newest thousand first; return what of the hole may be left, and whether any is."""
+        left = []
         last = hole.last_trade_id
         while last >= hole.first_trade_id:
             first = max(hole.first_trade_id, last - ROWS_AT_MOST + 1)
             rows = await self._rest.historical_trades(hole.symbol, first, last - first + 1)
-            whole &= await self._deliver_trades(rows, (first, last), hole.symbol, tape)
+            if not await self._deliver_trades(rows, (first, last), hole.symbol, tape):
+                left.append((first, last))
             last = first - 1
-        return whole
+        if not left:
+            return hole, False
+        return msgspec.structs.replace(hole, first_trade_id=left[-1][0], last_trade_id=left[0][1]), True
 
     async def _from_the_recent(self, hole: Hole, tape: Tape) -> bool:
         """Fetch single trades from the last thousand, when the hole can be among them."""

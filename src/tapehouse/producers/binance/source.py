@@ -61,8 +61,11 @@ class BinanceSource:
             group.create_task(self._keep_symbols(group, tape), name="binance symbols")
             group.create_task(self._keep_clock(), name="binance clock")
 
-    async def repair(self, hole: Hole, tape: Tape) -> bool:
-        """Deliver the trades of a hole; True when the exchange gave all of them, else see `repairs_wait`."""
+    async def repair(self, hole: Hole, tape: Tape) -> bool | None:
+        """Deliver the trades of a hole; True when the exchange gave all of them, else see `repairs_wait`.
+
+        False when it answered and does not have all, None when it could not be asked now.
+        """
         return await self._repairs.repair(hole, tape)
 
     @property
