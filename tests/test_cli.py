@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import tapehouse
 from tapehouse import cli
-from tapehouse.errors import ConfigError, DiscrepancyError, LakeError, TapehouseError, UpstreamError
+from tapehouse.errors import ConfigError, DiscrepancyError, IncompleteError, LakeError, TapehouseError, UpstreamError
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_a_setting_that_cannot_be_used_ends_with_2_and_its_name_on_stderr(run):
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("error", [TapehouseError, ConfigError, UpstreamError, LakeError, DiscrepancyError])
+@pytest.mark.parametrize(
+    "error", [TapehouseError, ConfigError, UpstreamError, LakeError, DiscrepancyError, IncompleteError]
+)
 def test_an_error_ends_with_its_own_status_and_shows_its_traceback_only_on_request(error):
     @click.group(cls=cli.Commands)
     @click.option("--debug", is_flag=True)

@@ -27,7 +27,7 @@ def row(minute: int, state="closed", trades: int = 3) -> CandleRow:
 
 
 def verification(*differing: Check) -> Verification:
-    return Verification("BTCUSDT", 100, 90 - len(differing), 7, 3, list(differing))
+    return Verification("BTCUSDT", 120, 90 - len(differing), 7, 3, list(differing), not_held=20)
 
 
 def cells(line: str) -> list[str]:
@@ -38,16 +38,16 @@ def test_a_verification_without_differences_is_one_line_of_counts(capsys):
     print_verification(verification())
     shown = capsys.readouterr().out.splitlines()
     assert "BTCUSDT" in shown[0]
-    assert cells(shown[2]) == ["windows", "agreeing", "differing", "not proved", "without a kline"]
-    assert cells(shown[4]) == ["100", "90", "0", "7", "3"]
+    assert cells(shown[2]) == ["windows", "agreeing", "differing", "not proved", "without a kline", "not held"]
+    assert cells(shown[4]) == ["120", "90", "0", "7", "3", "20"]
     assert "the exchange's" not in "\n".join(shown[1:])
 
 
 def test_each_column_that_differs_is_shown_with_both_values(capsys):
     check = Check("BTCUSDT", OPENED, [("high", 61_784_01000000, 61_784_02000000), ("trades", 7, None)])
-    print_verification(verification(check))
+    print_verification(verification(check), {OPENED: "stays"})
     lines = [cells(line) for line in capsys.readouterr().out.splitlines()]
-    assert ["2024-08-09 00:00", "high", "61784.01", "61784.02"] in lines
+    assert ["2024-08-09 00:00", "high", "61784.01", "61784.02", "stays"] in lines
     assert ["2024-08-09 00:00", "trades", "7"] in [line[:3] for line in lines]
 
 

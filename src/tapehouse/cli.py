@@ -138,7 +138,8 @@ def backfill(symbols: tuple[str, ...], start: datetime, end: datetime, source: s
 def verify(symbol: str, start: datetime, end: datetime) -> None:
     """Compare candles with the exchange's own.
 
-    Every stored candle of the range is compared in every field; ends with status 5 where one differs.
+    Every window of the range is compared in every field. Ends with status 5 where one differs, and with 9 where none
+    does and some could not be compared.
     """
     from tapehouse.profiles.history import run_verify
 

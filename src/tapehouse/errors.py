@@ -52,6 +52,12 @@ class WarehouseError(TapehouseError):
     exit_code = 8
 
 
+class IncompleteError(TapehouseError):
+    """A check found nothing wrong, and could not compare all it was asked to."""
+
+    exit_code = 9
+
+
 class RateLimitedError(UpstreamError):
     """An upstream, or our own budget towards it, takes no more requests for `retry_after` seconds."""
 

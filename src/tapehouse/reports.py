@@ -1,6 +1,6 @@
 """What the commands show a person: progress while they work, tables when they have."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isnan
@@ -67,20 +67,24 @@ def telling_steps(doing: str) -> Iterator[Callable[[Step], None]]:
         bars.update(task, now="")
 
 
-def print_verification(result: Verification) -> None:
-    """Print how many candles agree with the exchange's own, and each column that does not."""
+def print_verification(result: Verification, statuses: Mapping[int, str] | None = None) -> None:
+    """Print how many candles agree with the exchange's own, and each column that does not.
+
+    `statuses` say, by opening, what looking into a difference came to.
+    """
     console = Console()
     table = Table(title=f"{result.symbol}: candles against the exchange's own")
-    for name in ("windows", "agreeing", "differing", "not proved", "without a kline"):
+    for name in ("windows", "agreeing", "differing", "not proved", "without a kline", "not held"):
         table.add_column(name, justify="right")
-    counts = (result.windows, result.agreeing, len(result.differing), result.unproved, result.without_kline)
-    table.add_row(*map(str, counts))
+    uncompared = (result.unproved, result.without_kline, result.not_held)
+    table.add_row(*map(str, (result.windows, result.agreeing, len(result.differing), *uncompared)))
     console.print(table)
     if not result.differing:
         return
-    details = Table("opened at", "column", "ours", "the exchange's")
+    details = Table("opened at", "column", "ours", "the exchange's", "looked into")
+    known = statuses or {}
     lines = [
-        (_time(check.opened_at), column, shown(column, ours), shown(column, theirs))
+        (_time(check.opened_at), column, shown(column, ours), shown(column, theirs), known.get(check.opened_at, ""))
         for check in result.differing
         for column, ours, theirs in check.differences
     ]

@@ -157,7 +157,7 @@ def test_candles_that_differ_wait_to_be_looked_into_and_what_stays_is_stored(
     assert (check.opened_at, [column for column, _, _ in check.differences]) == (altered["t"] * 1000, ["high"])
     health = engine._view.health()[SYMBOL]
     assert (health.checked_candles, health.agreeing_candles) == (100 + len(klines), 90 + len(klines) - 1)
-    engine.books.record(Finding(check, discrepancies(check, "stays", BEGUN)))
+    engine.books.record(Finding(check, "stays", discrepancies(check, "stays", BEGUN)))
     engine.commit()
     settled(engine)
     assert rows(lake, DISCREPANCIES) == 1

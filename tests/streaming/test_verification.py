@@ -86,8 +86,12 @@ def told(as_batch, as_message):
 def test_every_candle_that_was_told_agrees_in_every_column(lake, filled, klines):
     engine = filled(klines.values())
     found = verify(lake, SYMBOL, BEGUN, ENDED)
-    assert (found.windows, found.agreeing) == (len(klines), len(klines))
+    assert (found.windows, found.agreeing) == (20, len(klines))
     assert (list(found.differing), found.unproved, found.without_kline) == ([], 0, 0)
+    assert found.not_held == 20 - len(klines)
+    around = verify(lake, SYMBOL, BEGUN - 30 * MINUTE + 1, ENDED + 10 * MINUTE)  # the first of these opened before it
+    assert (around.windows, around.compared, around.not_held) == (59, len(klines), 59 - len(klines))
+    assert verify(lake, SYMBOL, ENDED, BEGUN).windows == 0
     health = engine._view.health()[SYMBOL]
     assert (health.checked_candles, health.agreeing_candles) == (len(klines), len(klines))
 
@@ -106,9 +110,9 @@ def test_what_differs_is_named_by_column_and_bounds_are_kept(lake, filled, kline
 def test_windows_without_a_kline_or_without_proof_are_counted_apart(lake, filled, klines):
     filled(list(klines.values())[4:])
     found = verify(lake, SYMBOL, BEGUN, ENDED)
-    assert found.windows == len(klines)
+    assert found.windows - found.not_held == len(klines)
     assert (found.unproved, found.without_kline) == (1, 3)  # the first window is a gap: nobody told where it begins
-    assert found.agreeing == found.windows - 4
+    assert found.compared == found.agreeing == len(klines) - 4
 
 
 def test_of_a_rest_kline_everything_but_its_ids_is_compared(lake, filled, klines, as_row):

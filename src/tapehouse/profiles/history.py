@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import uvloop
 
 from tapehouse.catalog import CANDLES
-from tapehouse.errors import ConfigError, DiscrepancyError, UpstreamError
+from tapehouse.errors import ConfigError, DiscrepancyError, IncompleteError, UpstreamError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
-from tapehouse.market.windows import DAY
+from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.producers.coingecko.past import CoinsPast
@@ -19,14 +19,14 @@ from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import say
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, open_lake_to_read, reading, writing
-from tapehouse.reports import print_rebuilt, print_verification, telling_progress
+from tapehouse.reports import MOST_LINES, print_rebuilt, print_verification, telling_progress
 from tapehouse.settings import Settings
 from tapehouse.streaming.backfill import Backfill
 from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.rebuild import newest_known, rebuild, revisions
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.rows import silver_candles, to_microseconds, to_time
-from tapehouse.streaming.verification import klines_between, verify
+from tapehouse.streaming.verification import klines_between, look_into, verify
 from tapehouse.streaming.view import LiveView
 from tapehouse.tape.local import LocalTape
 
@@ -114,9 +114,10 @@ def maintain_to_the_end(lake: DeltaLake, now: int) -> None:
 
 
 def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) -> None:
-    """Compare the candles of [start, end) with the exchange's own and print what came of it.
+    """Compare the candles of [start, end) with the exchange's own and print what came of it; write nothing.
 
-    Raise DiscrepancyError where one differs, ConfigError where there is none to compare.
+    Windows that have not been over for a minute are left out. Raise DiscrepancyError where a candle differs,
+    IncompleteError where none does and not all windows could be compared, ConfigError where there are none.
     """
     _check_order(start, end)
     with reading(settings):
@@ -126,16 +127,26 @@ def run_verify(settings: Settings, symbol: str, start: datetime, end: datetime) 
 async def _verify(settings: Settings, symbol: str, start: int, end: int) -> None:
     lake = open_lake_to_read(settings)
     source = BinanceSource(settings)
+    now = ArrivalClock().now()
+    end = min(end, now - MINUTE - now % MINUTE)
     try:
         told = await klines_between(lake, source, symbol, start, end)
+        result = verify(lake, symbol, start, end, told)
+        findings = [await look_into(check, lake, source, now) for check in result.differing[:MOST_LINES]]
     finally:
         await source.close()
-    result = verify(lake, symbol, start, end, told)
-    if not result.windows:
+    if result.not_held == result.windows:
         raise nothing_held(symbol)
-    print_verification(result)
+    print_verification(result, {found.check.opened_at: found.status for found in findings})
     if result.differing:
         raise DiscrepancyError(f"{len(result.differing)} candles of {symbol} differ from the exchange's own.")
+    if result.compared < result.windows:
+        raise IncompleteError(
+            f"Of {result.windows} windows of {symbol} {result.compared} were compared, and agree. Of the others "
+            f"{result.not_held} are not held, {result.unproved} are not proved whole, and of {result.without_kline} "
+            "the exchange tells no kline."
+        )
+    say(f"All {result.windows} windows of {symbol} agree with the exchange's own candles.")
 
 
 def run_rebuild(settings: Settings, symbol: str, start: datetime, end: datetime, check: bool) -> None:

@@ -34,18 +34,19 @@ class Oracle(Protocol):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What looking into a candle that differs came to.
+    """What looking into a candle that differs came to; `status` says who was alone.
 
     `rows` are to be recorded, one a column; `corrected` is what the candle must be, None where it is to stay.
     """
 
     check: Check
+    status: str
     rows: Sequence[Row]
     corrected: Candle | None = None
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What a comparison of a range came to; counts are 1m windows."""
+    """What a comparison of a range came to; counts are 1m windows, and each of the range is in one of them."""
 
     symbol: str
     windows: int
@@ -53,6 +54,12 @@ class Verification(msgspec.Struct, frozen=True):
     unproved: int
     without_kline: int
     differing: Sequence[Check]
+    not_held: int = 0
+
+    @property
+    def compared(self) -> int:
+        """How many windows were held against a kline."""
+        return self.agreeing + len(self.differing)
 
 
 def verify(lake: Lake, symbol: str, start: int, end: int, klines: Sequence[Kline] | None = None) -> Verification:
@@ -69,13 +76,15 @@ def verify(lake: Lake, symbol: str, start: int, end: int, klines: Sequence[Kline
         for opened, row in sorted(proved.items())
         if opened in told
     ]
+    windows = len(range(-(-start // MINUTE) * MINUTE, end, MINUTE))
     return Verification(
         symbol=symbol,
-        windows=len(rows.keys() | told.keys()),
+        windows=windows,
         agreeing=sum(1 for check in checks if not check.differences),
-        unproved=len((rows.keys() | told.keys()) - proved.keys()),
+        unproved=len(rows.keys() - proved.keys()),
         without_kline=len(proved.keys() - told.keys()),
         differing=[check for check in checks if check.differences],
+        not_held=windows - len(rows),
     )
 
 
@@ -112,7 +121,7 @@ async def look_into(check: Check, lake: Lake, oracle: Oracle, known_at: int) -> 
         agrees = any(not differences(computed, kline.close if flat is None else flat, kline) for kline in now_told)
         status = "kline_corrected" if agrees else "stays"
     log.warning("candle_differs", symbol=check.symbol, opened_at=to_time(check.opened_at).isoformat(), status=status)
-    return Finding(check, discrepancies(check, status, known_at), corrected)
+    return Finding(check, status, discrepancies(check, status, known_at), corrected)
 
 
 async def _told(oracle: Oracle, symbol: str, start: int, end: int) -> list[Kline]:
