@@ -25,7 +25,7 @@ from tapehouse.streaming.embedded import EmbeddedEngine
 from tapehouse.streaming.lost_klines import KlineDesk
 from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.rows import to_time
-from tapehouse.streaming.verification import Oracle, look_into
+from tapehouse.streaming.verification import Oracle, Witness, look_into
 from tapehouse.tape.local import LocalTape
 
 WAKE_EVERY = 0.1
@@ -142,7 +142,7 @@ def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping:
         maintenance.run_once(to_time(now()), go_on=lambda: not stopping.is_set())
 
 
-async def settle_disputes(books: Bookkeeping, lake: Lake, oracle: Oracle, now: Callable[[], int]) -> None:
+async def settle_disputes(books: Bookkeeping, lake: Lake, witness: Witness, now: Callable[[], int]) -> None:
     """Look into each candle that differs from the exchange's, and record what is found."""
     while True:
         await asyncio.sleep(DISPUTES_EVERY)
@@ -152,7 +152,7 @@ async def settle_disputes(books: Bookkeeping, lake: Lake, oracle: Oracle, now: C
         for _ in range(found):
             check = books.disputes.popleft()
             try:
-                books.record(await look_into(check, lake, oracle, now()))
+                books.record(await look_into(check, lake, witness, now()))
             except TapehouseError as error:
                 log.warning("dispute_waits", symbol=check.symbol, why=str(error))
                 books.disputes.append(check)

@@ -1,5 +1,6 @@
 """Candles against the exchange's klines: counted, named, looked into, and recorded where they stay apart."""
 
+import json
 from datetime import UTC, datetime
 
 import polars as pl
@@ -26,15 +27,22 @@ KNOWN_AT = ENDED + 60 * MINUTE
 
 
 class Rest:
-    """The exchange's REST klines."""
+    """The exchange's REST klines and, by their ids, its trades."""
 
-    def __init__(self, rows: dict[int, bytes]) -> None:
+    def __init__(self, rows: dict[int, bytes], trades: dict[int, bytes] | None = None) -> None:
         self.rows = rows
+        self.trades = trades or {}
         self.asked: list[tuple[int, int]] = []
 
     async def klines(self, _symbol: str, start: int, end: int) -> list[bytes]:
         self.asked.append((start, end))
         return [row for opened, row in sorted(self.rows.items()) if start <= opened * 1000 < end]
+
+    async def repair(self, hole, tape) -> bool:
+        ids = range(hole.first_trade_id, hole.last_trade_id + 1)
+        rows = [self.trades[each] for each in ids if each in self.trades]
+        await tape.append(Batch(rows, [KNOWN_AT] * len(rows), "trades", hole.symbol))
+        return len(rows) == len(ids)
 
 
 @pytest.fixture
@@ -214,6 +222,36 @@ async def test_what_stays_is_recorded_with_both_versions(lake, dispute, klines, 
     assert stored["opened_at"].to_physical().to_list() == [opened * 1000] * 2
     assert stored["known_at"].to_physical().to_list() == [KNOWN_AT] * 2
     assert stored["date"].to_list() == stored["opened_at"].dt.date().to_list()
+
+
+def as_historical(frame: bytes) -> bytes:
+    told = json.loads(frame)["data"]
+    return json.dumps(
+        {"id": told["t"], "price": told["p"], "qty": told["q"], "time": told["T"], "isBuyerMaker": told["m"]}
+    ).encode()
+
+
+async def test_where_the_exchanges_trades_give_its_numbers_those_stored_are_wrong(
+    lake, start_engine, market, klines, as_batch, as_message, as_row
+):
+    opened = busy(klines)
+    told = [(at, frame) for at, frame in market if b'"BTCUSDT"' in frame]
+    trades = {json.loads(frame)["data"]["t"]: as_historical(frame) for _, frame in told}
+    wrongly = klines[opened]["f"]
+    spoiled = [
+        (at, frame.replace(b'"q": "0.', b'"q": "1.') if json.loads(frame)["data"]["t"] == wrongly else frame)
+        for at, frame in told
+    ]
+    engine = start_engine(lake)
+    engine.fold([as_batch([*spoiled, *map(as_message, klines.values())])])
+    engine.close()
+    [check] = engine.books.disputes
+    rest = Rest({at: as_row(kline) for at, kline in klines.items()}, trades)
+    found = await look_into(check, lake, rest, KNOWN_AT)
+    assert (found.status, found.corrected) == ("trades_differ", None)
+    assert {"volume", "quote_volume"} <= {row["column"] for row in found.rows}
+    del trades[klines[opened]["L"]]
+    assert (await look_into(check, lake, rest, KNOWN_AT)).status == "stays"
 
 
 async def test_an_exchange_that_no_longer_tells_leaves_both_versions(lake, dispute, klines):

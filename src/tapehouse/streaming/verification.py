@@ -1,7 +1,7 @@
 """The oracle: candles against the exchange's klines, column by column; a difference is looked into before it counts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,9 +17,11 @@ from tapehouse.market.fixed_point import to_decimal
 from tapehouse.market.ledger import Check
 from tapehouse.market.proof import CLOSED, QUIET, differences
 from tapehouse.market.windows import MINUTE, closes_at
-from tapehouse.ports import Lake
+from tapehouse.ports import Batch, Hole, Lake, Tape
 from tapehouse.producers.binance.wire import rest_kline
 from tapehouse.streaming.comparisons import dates_between
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.recovery import fold_bronze
 from tapehouse.streaming.rows import CANDLE_SCALES, Row, candle_rows, klines_of, to_time
 
@@ -31,6 +33,13 @@ class Oracle(Protocol):
 
     async def klines(self, symbol: str, start: int, end: int) -> list[bytes]:
         """Return the 1m klines that open in [start, end) (microseconds), as rows of the REST answer."""
+
+
+class Witness(Oracle, Protocol):
+    """An oracle that tells trades as well."""
+
+    async def repair(self, hole: Hole, tape: Tape) -> bool | None:
+        """Put the trades of a range of ids on a tape; True when these are all of them."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -104,24 +113,66 @@ async def klines_between(lake: Lake, oracle: Oracle, symbol: str, start: int, en
     return [kline for _, kline in sorted(known.items())]
 
 
-async def look_into(check: Check, lake: Lake, oracle: Oracle, known_at: int) -> Finding:
+async def look_into(check: Check, lake: Lake, witness: Witness, known_at: int) -> Finding:
     """Derive a differing candle again, from bronze and over REST; return what is to be done about it.
 
     `status` says who was alone: `recomputed` when bronze gives the exchange's numbers, which the candle is then
-    corrected to, `kline_corrected` when the exchange's REST kline gives ours, `stays` when the two versions remain.
+    corrected to, `kline_corrected` when the exchange's REST kline gives ours, `trades_differ` when its trades over REST
+    give its numbers, so that those stored are wrong, and `stays` when the two versions remain.
     """
-    corrected = None
     told = {column: theirs for column, _, theirs in check.differences}
     computed = await asyncio.to_thread(bronze_candle, lake, check.symbol, check.opened_at)
-    if computed is not None and all(getattr(computed, column) == theirs for column, theirs in told.items()):
-        status, corrected = "recomputed", computed
+    if _gives(computed, told):
+        status = "recomputed"
+    elif await _told_otherwise(check, computed, witness):
+        status = "kline_corrected"
+    elif _gives(await _candle_over_rest(check, computed, witness), told):
+        status = "trades_differ"
     else:
-        now_told = await _told(oracle, check.symbol, check.opened_at, closes_at(check.opened_at, "1m"))
-        flat = {column: ours for column, ours, _ in check.differences}.get("close")
-        agrees = any(not differences(computed, kline.close if flat is None else flat, kline) for kline in now_told)
-        status = "kline_corrected" if agrees else "stays"
+        status = "stays"
     log.warning("candle_differs", symbol=check.symbol, opened_at=to_time(check.opened_at).isoformat(), status=status)
+    corrected = computed if status == "recomputed" else None
     return Finding(check, status, discrepancies(check, status, known_at), corrected)
+
+
+def _gives(candle: Candle | None, told: Mapping[str, int | None]) -> bool:
+    return candle is not None and all(getattr(candle, column) == theirs for column, theirs in told.items())
+
+
+async def _told_otherwise(check: Check, computed: Candle | None, oracle: Oracle) -> bool:
+    """Tell whether the exchange's kline, asked for again, gives our numbers."""
+    now_told = await _told(oracle, check.symbol, check.opened_at, closes_at(check.opened_at, "1m"))
+    flat = {column: ours for column, ours, _ in check.differences}.get("close")
+    return any(not differences(computed, kline.close if flat is None else flat, kline) for kline in now_told)
+
+
+class _Gathered:
+    """A tape that keeps what is put on it."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    async def append(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+
+async def _candle_over_rest(check: Check, computed: Candle | None, witness: Witness) -> Candle | None:
+    """Fold the trades that the exchange tells now of a window, by its ids as we and it know them.
+
+    None when they are not known, or when it does not tell all of them.
+    """
+    told = {column: theirs for column, _, theirs in check.differences}
+    firsts = [computed.first_trade_id if computed else None, told.get("first_trade_id")]
+    lasts = [computed.last_trade_id if computed else None, told.get("last_trade_id")]
+    ids = [known for known in (*firsts, *lasts) if known is not None and known >= 0]
+    if not ids:
+        return None
+    gathered, end = _Gathered(), closes_at(check.opened_at, "1m")
+    if not await witness.repair(Hole(check.symbol, min(ids), max(ids), check.opened_at, end), gathered):
+        return None
+    ledgers = Ledgers([check.symbol])
+    Fold(ledgers, lambda *_: 0, lambda *_: None).take(gathered.batches)
+    return ledgers[check.symbol].summary("1m", check.opened_at)
 
 
 async def _told(oracle: Oracle, symbol: str, start: int, end: int) -> list[Kline]:
