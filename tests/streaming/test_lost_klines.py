@@ -118,6 +118,7 @@ async def test_what_the_exchange_does_not_tell_is_asked_for_again_after_ever_lon
 
 async def test_what_is_new_does_not_wait_for_what_was_asked_for_in_vain(monkeypatch):
     monkeypatch.setattr(lost_klines, "FIRST_WAIT", 1000.0)
+    monkeypatch.setattr(lost_klines, "LONGEST_WAIT", 1000.0)
     rest, wanted = Rest({}), {SYMBOL: [MINUTE]}
     async with working(lambda: wanted, rest, LocalTape()):
         await until(lambda: len(rest.asked) == 1)
