@@ -66,7 +66,8 @@ def let_go_of_the_start() -> None:
     """Give back what only the start needed: freed memory, and the pages of programs that making it ready ran through.
 
     What lives on from the start (modules, classes) is looked at no more for garbage, which is found sooner and in less
-    time among the rest. Code is never written to, so a page that is needed after all comes back from the file, which the system has cached.
+    time among the rest. Code is never written to, so a page that is needed after all comes back from the file, which
+    the system has cached.
     """
     gc.collect()
     gc.freeze()
