@@ -29,6 +29,9 @@ class Outlook(msgspec.Struct, frozen=True):
     backfill_to: int
 
 
+NOTHING_MISSING = Outlook(0, 0, 0, 0)
+
+
 class NotOffered:
     """The ids that the exchange was asked for and does not have; told by one thread, read by any."""
 
@@ -43,8 +46,10 @@ class NotOffered:
 
     def outlook(self, holes: Sequence[Hole]) -> Outlook:
         """Say what will become of the holes of a symbol."""
+        if not holes:  # as almost always, and asked after every fold
+            return NOTHING_MISSING
         far = [hole for hole in holes if is_left_to_backfill(hole)]
-        refused = self._of.get(holes[0].symbol, Ranges()) if holes else Ranges()
+        refused = self._of.get(holes[0].symbol, Ranges())
         return Outlook(
             not_offered=_trades(
                 hole
