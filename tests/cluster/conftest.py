@@ -267,7 +267,7 @@ def put_on() -> Callable[[str], Callable[..., None]]:
 
         def put(frames: Sequence[tuple[int, bytes]], topic: str = TRADES_TOPIC) -> None:
             for received_at, frame in frames:
-                symbol = "BTCUSDT" if b"BTCUSDT" in frame else "ETHUSDT"
+                symbol = next((name for name in ("BTCUSDT", "SOLUSDT") if name.encode() in frame), "ETHUSDT")
                 producer.produce(topic, frame, key_of(symbol), headers=headers_of("stream", received_at))
             assert producer.flush(30) == 0
 

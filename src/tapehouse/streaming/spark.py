@@ -96,9 +96,10 @@ class SparkEngine:
         partitions, rest = take_partitions(records, self._aim)
         self._records_before = sum(part.records for part in partitions)
         batches = batches_of(rest)
-        told_apart = {batch.symbol for batch in batches if batch.shape in REST_TRADES}
-        runs, odd = self._take_runs(partitions, told_apart)
-        folded = self._fold_batches(batches_of(records_apart(records, odd)) if odd else batches)
+        apart = {batch.symbol for batch in batches if batch.shape in REST_TRADES}
+        apart |= {symbol for part in partitions for symbol in part.apart}
+        runs, odd = self._take_runs(partitions, apart)
+        folded = self._fold_batches(batches_of(records_apart(records, apart.union(odd))) if odd else batches)
         files, rows = self._without(partitions, odd)
         self._reach(min((part.received_to for part in partitions if part.received_to is not None), default=0))
         received_from = min([*(run.received_from for run in runs), *_received(folded)], default=0)
@@ -126,13 +127,13 @@ class SparkEngine:
             return pl.DataFrame(schema=TABLES[TRADES].schema)
         return bronze_trades(trades, keep_payload=self._aim.keep_payload)
 
-    def _take_runs(self, partitions: list[Partition], told_apart: set[str]) -> tuple[list[Run], list[str]]:
-        """Take the symbols whose ids simply go on; return their runs, and the symbols of the others."""
+    def _take_runs(self, partitions: list[Partition], apart: set[str]) -> tuple[list[Run], list[str]]:
+        """Take the symbols whose ids simply go on; return their runs, and the symbols of the runs not taken."""
         folded, taken, odd = Folded(), [], []
         runs = [run for part in partitions for run in part.runs]
         told = Counter(run.symbol for run in runs)
         for run in runs:
-            ledger = None if run.symbol in told_apart else self._ledgers.admit(run.symbol)
+            ledger = None if run.symbol in apart else self._ledgers.admit(run.symbol)
             horizon = ledger.horizon if ledger is not None else 0
             if ledger is None or told[run.symbol] > 1 or not take_run(self._fold, run, folded):
                 odd.append(run.symbol)

@@ -35,13 +35,15 @@ class Aim(msgspec.Struct, frozen=True):
 class Partition(msgspec.Struct, frozen=True):
     """What a worker made of a partition: how many records it read, runs of trades, the files with the runs' rows.
 
-    `received_to` is when the newest trade was received (microseconds), None where there is none.
+    `apart` are the symbols whose trades are no run here: they are among the records that come back. `received_to` is
+    when the newest trade was received (microseconds), None where there is none.
     """
 
     records: int
     received_to: int | None
     runs: list[Run]
     files: list[LooseFile]
+    apart: list[str]
 
 
 def take_partitions(records: DataFrame, aim: Aim) -> tuple[list[Partition], pa.Table]:
@@ -71,6 +73,7 @@ def _take_partition(aim: Aim, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.
         received_to=trades["received_at"].max(),
         runs=runs,
         files=_write(aim, trades.filter(of_runs)) if runs else [],
+        apart=apart["symbol"].unique().to_list(),
     )
     yield from _raw([rest, apart], _OUTCOME)
     yield pa.RecordBatch.from_pylist([{"told": msgspec.json.encode(partition)}], _OUTCOME)

@@ -1,6 +1,5 @@
 """The Spark engine gives what the embedded engine gives for the same tape, whichever way its batches take."""
 
-import gzip
 import json
 import os
 import signal
@@ -12,15 +11,19 @@ import polars as pl
 import pytest
 from py4j.protocol import Py4JJavaError
 
+from tapehouse import telemetry
 from tapehouse.catalog import CANDLES, COVERAGE, OTHER_EVENTS, REJECTED, SIGNALS, TRADES
 from tapehouse.errors import LakeError
 from tapehouse.lake import versions
 from tapehouse.lake.history import highest_revisions
+from tapehouse.market.windows import MINUTE
 from tapehouse.ports import Batch
 from tapehouse.profiles.storage import open_lake
 from tapehouse.streaming import spark_partitions
 from tapehouse.streaming.signal_reads import newest_signals
 from tapehouse.streaming.spark import FEW
+
+MIDNIGHT = 1_723_161_600_000_000
 
 
 def candles_of(lake) -> pl.DataFrame:
@@ -35,6 +38,10 @@ def signals_of(lake) -> pl.DataFrame:
 
 def trades_of(lake) -> pl.DataFrame:
     return lake.scan(TRADES).sort("symbol", "first_trade_id").collect()
+
+
+def late_trades() -> float:
+    return sum(sample.value for sample in telemetry.trades_late.collect()[0].samples if sample.name.endswith("_total"))
 
 
 def as_batch(frames) -> Batch:
@@ -80,6 +87,30 @@ def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_ta
         assert lake.scan(table).collect().equals(expected.scan(table).collect())
 
 
+@pytest.mark.parametrize("rows_before", [FEW + 1, 0], ids=["in the workers", "on the driver"])
+def test_trades_later_than_the_watermark_reach_their_final_candles_and_are_counted(
+    records, market, start_engine, embedded_lake, changes_of, lake, rows_before
+):
+    late = [each for each in market[10:] if each[0] < MIDNIGHT + 3 * MINUTE][::20]  # of two days, among others
+    before_midnight = [each for each in market if MIDNIGHT - 3 * MINUTE < each[0] < MIDNIGHT and each not in late]
+    run = [each for each in before_midnight if b"ETHUSDT" in each[1]]  # ids that follow each other
+    batches = [as_batch([each for each in market if each not in [*late, *run]]), as_batch(late), as_batch(run)]
+    engine = start_engine(lake)
+    expected = embedded_lake([])
+    counted = []
+    for number, batch in enumerate(batches):
+        engine._records_before = rows_before
+        ours, theirs, counter = changes_of(lake), changes_of(expected), late_trades()
+        engine.take(records([("crypto-prices", batch)], number * 1000), number)
+        embedded_lake([batch])
+        assert ours().equals(theirs())
+        assert ours()["opened_at"].dt.date().n_unique() == 2
+        counted.append(late_trades() - counter)
+    assert counted == [0, len(late), len(run)]
+    assert "gap" not in set(ours().filter(interval="1m")["state"])
+    assert trades_of(lake).equals(trades_of(expected))
+
+
 def test_a_batch_that_was_committed_is_not_committed_again_by_the_next_start(records, market, start_engine, lake):
     first, second = cut(market, 500)[:2]
     engine = start_engine(lake)
@@ -109,6 +140,24 @@ def test_a_symbol_that_turns_out_odd_is_left_out_of_the_file_its_worker_wrote(
     assert trades_of(lake).equals(trades_of(expected))
     assert candles_of(lake).equals(candles_of(expected))
     assert signals_of(lake).equals(signals_of(expected))
+
+
+def test_a_symbol_that_turns_out_odd_costs_no_trade_of_one_that_was_no_run(
+    records, market, start_engine, embedded_lake, lake
+):
+    bitcoin = [frame for frame in market if b"BTCUSDT" in frame[1]]
+    ether = [frame for frame in market if b"ETHUSDT" in frame[1]]
+    batches = [
+        as_batch([*bitcoin[:200], *ether[:200]]),
+        as_batch([*bitcoin[150:400], *ether[200:300], *ether[250:400]]),
+    ]
+    engine = start_engine(lake)
+    for number, batch in enumerate(batches):
+        engine._records_before = FEW + 1
+        engine.take(records([("crypto-prices", batch)], number * 500), number)
+    expected = embedded_lake(batches)
+    assert trades_of(lake).equals(trades_of(expected))
+    assert candles_of(lake).equals(candles_of(expected))
 
 
 def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
@@ -199,13 +248,10 @@ def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
 
 
 @pytest.mark.recordings
-def test_the_recorded_minutes_give_the_embedded_engines_tables(records, recordings, start_engine, embedded_lake, lake):
-    frames = []
-    for day in ("20240808", "20240809"):
-        with gzip.open(recordings / "1-binance-ws" / f"hftbacktest_spot_btcusdt_{day}.gz", "rt") as lines:
-            stamped = (line.strip().partition(" ") for line in lines)
-            frames += [(int(at) // 1000, text.encode()) for at, _, text in stamped if '@trade"' in text[:40]]
-    batches = cut(frames, 11_000)
+def test_the_recorded_minutes_give_the_embedded_engines_tables(
+    records, recorded_minutes, start_engine, embedded_lake, lake
+):
+    batches = cut(recorded_minutes, 11_000)
     engine = start_engine(lake)
     for number, batch in enumerate(batches):
         engine.take(records([("crypto-prices", batch)], number * 11_000), number)
