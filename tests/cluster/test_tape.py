@@ -307,3 +307,24 @@ def test_a_follower_from_a_time_since_which_nothing_came_misses_nothing_of_what_
         assert producer.flush(20) == 0
         found = follower.read(20)
         assert [json.loads(frame)["data"]["t"] for each in found for frame in each.frames] == [ident]
+
+
+def test_a_follower_sees_nothing_of_a_transaction_that_was_taken_back(tape_settings):
+    follower = KafkaTapeReader(tape_settings, since=0)
+    producer = Producer({"bootstrap.servers": tape_settings.kafka_bootstrap, "transactional.id": "wavering"})
+    producer.init_transactions(20)
+    for ident, end in (
+        (1, producer.commit_transaction),
+        (2, producer.abort_transaction),
+        (3, producer.commit_transaction),
+    ):
+        producer.begin_transaction()
+        producer.produce(TRADES_TOPIC, trade(ident), key_of("BTCUSDT"), headers=headers_of("stream", 1))
+        assert producer.flush(20) == 0
+        end(20)
+    ids: list[int] = []
+    while 3 not in ids:
+        found = follower.read(20)
+        assert found
+        ids += [json.loads(frame)["data"]["t"] for each in found for frame in each.frames]
+    assert ids == [1, 3]
