@@ -1,66 +1,60 @@
-"""`tapehouse stream` as a person runs it: a process over a real broker, killed when it pleases."""
+"""`tapehouse stream` as a person runs it: real trades and awkward ones over a real broker into a bucket, killed twice.
 
-import json
+The embedded engine's tables are what its own must be; a start without the checkpoint, and late trades, included.
+"""
+
+import importlib.util
 import os
+import re
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import httpx
+import obstore
 import polars as pl
 import pytest
+from deltalake import DeltaTable
+from prometheus_client.parser import text_string_to_metric_families
 
-from tapehouse.catalog import CANDLES, DISCREPANCIES, TRADES
+from tapehouse.catalog import (
+    CANDLES,
+    DISCREPANCIES,
+    KLINES,
+    KLINES_TOPIC,
+    OTHER_EVENTS,
+    REJECTED,
+    TABLES,
+    TRADES,
+    WAREHOUSE,
+)
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.history import highest_revisions
+from tapehouse.lake.objects import objects
+from tapehouse.market.windows import SECOND, WATERMARK_DELAY
 from tapehouse.ports import Batch
+from tapehouse.profiles.history import run_rebuild
+from tapehouse.settings import load_settings
 
 WITHIN = 240.0
-pytestmark = pytest.mark.timeout(900)
+STREAM_ERROR = 7
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+WINDOW = ["symbol", "interval", "opened_at"]
 
+_spec = importlib.util.spec_from_file_location("awkward_tape", Path(__file__).with_name("awkward_tape.py"))
+awkward_tape = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(awkward_tape)
+MIDNIGHT = awkward_tape.MIDNIGHT
 
-class Stream:
-    """The command as a process group of its own."""
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._environment, self._log = environment, log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "tapehouse.cli", "stream", "--port", "0"]
-            self.process = subprocess.Popen(
-                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def jvm(self) -> int:
-        """The process id of Spark's JVM; the threads that start children are the main one's siblings."""
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        children = [child for thread in threads for child in (thread / "children").read_text().split()]
-        return next(int(child) for child in children if b"java" in Path(f"/proc/{child}/cmdline").read_bytes())
-
-    def end(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-
-def wait_for(is_so: Callable[[], bool], stream: Stream) -> None:
-    deadline = time.monotonic() + WITHIN
-    while not is_so():
-        assert time.monotonic() < deadline, stream._log.read_text()[-3000:]
-        time.sleep(0.2)
-
-
-def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tapehouse.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.recordings]
 
 
 class Stubborn(BaseHTTPRequestHandler):
@@ -90,45 +84,25 @@ def stubborn() -> Iterator[str]:
         thread.join()
 
 
-def disputed(lake: DeltaLake) -> bytes:
-    """Return the exchange's message of a closed minute of BTCUSDT, wrong in its high; REST tells the same."""
-    stored = lake.scan(CANDLES).filter(symbol="BTCUSDT", interval="1m", state="closed")
-    row = stored.sort("opened_at").collect().row(3, named=True)
-    opened = int(row["opened_at"].timestamp()) * 1000
-    amounts = [str(row[name]) for name in ("open", "high", "low", "close", "volume")]
-    amounts[1] = "77.00000000"
-    bought = [str(row[name].quantize(Decimal("1e-8"))) for name in ("taker_buy_volume", "taker_buy_quote_volume")]
-    quote, trades = str(row["quote_volume"].quantize(Decimal("1e-8"))), row["trades"]
-    Stubborn.told = json.dumps([[opened, *amounts, opened + 59_999, quote, trades, *bought, "0"]]).encode()
-    kline = {"t": opened, "T": opened + 59_999, "s": "BTCUSDT", "i": "1m", "f": row["first_trade_id"], "x": True}
-    kline |= dict(zip(("o", "h", "l", "c", "v"), amounts, strict=True), L=row["last_trade_id"], n=trades, q=quote)
-    kline |= {"V": bought[0], "Q": bought[1], "B": "0"}
-    data = {"e": "kline", "E": opened + 60_000, "s": "BTCUSDT", "k": kline}
-    return json.dumps({"stream": "btcusdt@kline_1m", "data": data}).encode()
+@pytest.fixture
+def tape(recorded_minutes, market, oracle) -> Any:
+    return awkward_tape.Tape(recorded_minutes, market, oracle)
 
 
 @pytest.fixture
-def environment(own_broker, spark_jars, tmp_path, stubborn) -> dict[str, str]:
-    own = {
+def environment(own_broker, spark_jars, tmp_path, stubborn, bucket) -> dict[str, str]:
+    return {
+        **bucket,
         "TAPEHOUSE_BINANCE_REST_URL": stubborn,
         "TAPEHOUSE_PROFILE": "cluster",
         "TAPEHOUSE_KAFKA_BOOTSTRAP": own_broker().bootstrap,
         "TAPEHOUSE_KAFKA_PARTITIONS": "2",
-        "TAPEHOUSE_LAKE": str(tmp_path / "lake"),
         "TAPEHOUSE_STATE": str(tmp_path / "state"),
-        "TAPEHOUSE_SYMBOLS": "BTCUSDT,ETHUSDT",
+        "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
         "TAPEHOUSE_SPARK_JARS": str(spark_jars),
         "TAPEHOUSE_SPARK_MASTER": "local[2]",
         "TAPEHOUSE_SPARK_UI_PORT": "0",
     }
-    return {**os.environ, **own}
-
-
-@pytest.fixture
-def stream(environment, tmp_path) -> Iterator[Stream]:
-    stream = Stream(environment, tmp_path / "stream.log")
-    yield stream
-    stream.end()
 
 
 @pytest.fixture
@@ -136,48 +110,171 @@ def put(environment, put_on) -> Callable[..., None]:
     return put_on(environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
 
 
-def tables(lake: DeltaLake) -> tuple[pl.DataFrame, pl.DataFrame]:
-    candles = highest_revisions(lake.scan(CANDLES)).drop("known_at", "revision").collect()
-    trades = lake.scan(TRADES).collect()
-    return candles.sort("symbol", "interval", "opened_at"), trades.sort("symbol", "first_trade_id")
+@pytest.fixture
+def abort(environment, abort_on) -> Callable[..., None]:
+    return abort_on(environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
 
 
-def test_a_driver_killed_again_and_again_leaves_each_trade_once_every_candle_right_and_disputes_settled(
-    environment, stream, put, market, embedded_lake
+def as_batch(frames: list[tuple[int, bytes]]) -> Batch:
+    return Batch([frame for _, frame in frames], [at for at, _ in frames])
+
+
+def candles_of(lake: DeltaLake) -> pl.DataFrame:
+    return highest_revisions(lake.scan(CANDLES)).drop("known_at", "revision").collect().sort(WINDOW)
+
+
+def rows_of(lake: DeltaLake, table: str, *order: str) -> pl.DataFrame:
+    return lake.scan(table).collect().sort(*order)
+
+
+def count(lake: DeltaLake, table: str) -> int:
+    return lake.scan(table).select(pl.len()).collect().item()
+
+
+def assert_same(lake: DeltaLake, expected: DeltaLake) -> None:
+    """The trades, and the candles that count: in all fields."""
+    assert rows_of(lake, TRADES, "symbol", "first_trade_id").equals(
+        rows_of(expected, TRADES, "symbol", "first_trade_id")
+    )
+    assert candles_of(lake).equals(candles_of(expected))
+
+
+def metrics(url: str) -> Counter[str]:
+    """Return the values of the metrics by name, summed over labels."""
+    values: Counter[str] = Counter()
+    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=10).raise_for_status().text):
+        for sample in family.samples:
+            values[sample.name] += sample.value
+    return values
+
+
+def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_engines_tables(
+    run_in, environment, tape, put, abort, bucket_lake, embedded_lake, changes_of, jvm_of
 ):
-    random = Random(7)
-    frames = market[:300] + market[250:310] + market[300:500] + market[505:]
-    assert run("topics", "apply", environment=environment).returncode == 0
-    lake = DeltaLake(environment["TAPEHOUSE_LAKE"])
-    lake.create()
-    parts = [frames[:200], frames[200:400], frames[400:]]
-    held = 0
-    for part, victim in zip(parts, ("driver", "jvm", "driver"), strict=True):
-        put(part)
-        stream.start()
-        wait_for(lambda before=held: lake.scan(TRADES).select(pl.len()).collect().item() > before, stream)
-        time.sleep(random.random())  # anywhere in what follows from the commit
-        if victim == "jvm":
-            os.kill(stream.jvm(), signal.SIGKILL)
-            assert stream.process.wait(60) == 7
-        stream.end()
-        held = lake.scan(TRADES).select(pl.len()).collect().item()
-    stream.start()
-    candles, trades = tables(embedded_lake([Batch([f for _, f in frames], [at for at, _ in frames])]))
-    wait_for(lambda: tables(lake)[1].height >= trades.height and tables(lake)[0].height >= candles.height, stream)
-    put([(market[-1][0], disputed(lake))], "klines")
+    lake, random = bucket_lake, Random(7)
+    assert run_in(environment, "topics", "apply").ends() == 0
 
-    def has_recorded() -> bool:
-        put(frames[-1:])  # what is found is stored with the next batch
-        return lake.scan(DISCREPANCIES).collect().height > 0
+    def start(*, until_more_than: int) -> Any:
+        stream = run_in(environment, "stream", "--port", "0")
+        stream.until(lambda: count(lake, TRADES) > until_more_than, "bronze goes on", WITHIN)
+        return stream
 
-    wait_for(has_recorded, stream)
-    told = lake.scan(DISCREPANCIES).collect()
-    assert told.select("symbol", "column", "theirs", "status").rows() == [("BTCUSDT", "high", "77", "stays")]
-    stream.process.send_signal(signal.SIGTERM)
-    assert stream.process.wait(30) == 0
-    assert tables(lake)[1].equals(trades.select(tables(lake)[1].columns))
-    assert tables(lake)[0].equals(candles)
-    for symbol in ("BTCUSDT", "ETHUSDT"):
-        span = ("--from", "2024-08-08", "--to", "2024-08-10", "--check")
-        assert run("rebuild", symbol, *span, environment=environment).returncode == 0
+    def until_same(stream: Any, expected: DeltaLake) -> None:
+        whole = count(expected, TRADES)
+        same = lambda: count(lake, TRADES) >= whole and candles_of(lake).equals(candles_of(expected))  # noqa: E731
+        stream.until(same, "the tables of the embedded engine", WITHIN)
+        assert_same(lake, expected)
+
+    put(tape.parts[0])
+    abort(tape.aborted)
+    stream = start(until_more_than=0)
+    time.sleep(random.random())  # anywhere in what follows from the commit
+    stream.kill()
+    put(tape.parts[1])
+    put(tape.klines, KLINES_TOPIC)
+    stream = start(until_more_than=count(lake, TRADES))
+    time.sleep(random.random())
+    os.kill(jvm_of(stream.process.pid), signal.SIGKILL)
+    assert stream.ends() == STREAM_ERROR
+    stream = run_in(environment, "stream", "--port", "0")
+    expected = embedded_lake([as_batch(each) for each in (*tape.parts, tape.klines)])
+    until_same(stream, expected)
+    for table, order in ((REJECTED, "payload"), (OTHER_EVENTS, "payload"), (KLINES, "payload")):
+        assert rows_of(lake, table, order).equals(rows_of(expected, table, order))
+    assert {"closed", "gap", "quiet"} <= set(candles_of(lake)["state"])
+
+    changes = changes_of(lake), changes_of(expected)
+    put(tape.late[0])
+    until_same(stream, embedded_lake([as_batch(tape.late[0])]))
+    assert_late_trades_changed_the_same(*changes)
+    assert_it_tells_how_it_fares(stream, lake, tape)
+    assert_a_dispute_is_settled(stream, lake, put)
+    assert stream.stop() == 0
+
+    remove_checkpoint(lake)
+    changes = changes_of(lake), changes_of(expected)
+    put(tape.late[1])
+    stream = run_in(environment, "stream", "--port", "0")
+    until_same(stream, embedded_lake([as_batch(tape.late[1])]))
+    assert metrics(stream.url)["tapehouse_trades_late_total"] == len(tape.late[1])
+    assert stream.stop() == 0
+    assert_same(lake, expected)
+    assert_late_trades_changed_the_same(*changes)
+    assert count(lake, DISCREPANCIES) == 1
+    assert_one_engine_committed(lake)
+    assert_a_rebuild_finds_nothing(run_in, environment, lake)
+
+
+def assert_late_trades_changed_the_same(ours: Callable[[], pl.DataFrame], theirs: Callable[[], pl.DataFrame]) -> None:
+    """The candles with new revisions are those of the embedded engine, on both sides of midnight, and no other."""
+    assert ours().equals(theirs())
+    assert ours()["opened_at"].dt.date().n_unique() == 2
+
+
+def assert_it_tells_how_it_fares(stream: Any, lake: DeltaLake, tape: Any) -> None:
+    """/metrics, /health and Spark's page, after the first of the late."""
+    stream.until(lambda: metrics(stream.url)["tapehouse_stream_behind"] == 0, "nothing waits")
+    told = metrics(stream.url)
+    assert told["tapehouse_stream_rows_per_second"] > 0
+    assert told["tapehouse_stream_batch_seconds_count"] >= 2
+    assert 0 < told["tapehouse_stream_batch_seconds_sum"] < WITHIN * told["tapehouse_stream_batch_seconds_count"]
+    newest = lake.scan(TRADES).select(pl.col("traded_at").dt.epoch("us").max()).collect().item()
+    assert told["tapehouse_stream_watermark_seconds"] == (newest - WATERMARK_DELAY) / SECOND
+    assert told["tapehouse_trades_late_total"] == len(tape.late[0])
+    assert told["tapehouse_commit_age_seconds_count"] >= 1
+    health = stream.health()
+    missing = len(tape.aborted) + len(tape.late[1])
+    assert (health["status"], health["behind"], health["missing_trades"]) == ("degraded", 0, missing)
+    assert min(health["batch"], health["rows"], health["seconds"]) > 0
+    page = re.search(r"Spark's page is (http://127\.0\.0\.1:\d+)", stream.said())[1]
+    assert "tapehouse" in httpx.get(f"{page}/StreamingQuery/", timeout=20).raise_for_status().text
+
+
+def assert_a_dispute_is_settled(stream: Any, lake: DeltaLake, put: Callable[..., None]) -> None:
+    """What the exchange tells otherwise, over REST as well, is recorded with the next batch."""
+    closed = candles_of(lake).filter(symbol="BTCUSDT", interval="1m", state="closed")
+    row = closed.row(3, named=True)
+    message, Stubborn.told = awkward_tape.kline("BTCUSDT", row["opened_at"], row | {"high": Decimal(77)})
+    put([(MIDNIGHT, message)], KLINES_TOPIC)
+    known = lake.scan(TRADES).filter(symbol="ETHUSDT").select("payload").tail(1).collect().item()
+
+    def is_recorded() -> bool:
+        put([(MIDNIGHT, known)])
+        return count(lake, DISCREPANCIES) > 0
+
+    duplicates = metrics(stream.url)["tapehouse_trades_duplicate_total"]
+    stream.until(is_recorded, "the difference is recorded", WITHIN)
+    found = lake.scan(DISCREPANCIES).select("symbol", "column", "theirs", "status").collect()
+    assert found.rows() == [("BTCUSDT", "high", "77", "stays")]
+    stream.until(lambda: metrics(stream.url)["tapehouse_trades_duplicate_total"] > duplicates, "duplicates are counted")
+
+
+def remove_checkpoint(lake: DeltaLake) -> None:
+    store = objects(lake.root, lake.storage_options)
+    paths = [each["path"] for listed in obstore.list(store, prefix="_checkpoints") for each in listed]
+    assert paths
+    obstore.delete(store, paths)
+
+
+def assert_one_engine_committed(lake: DeltaLake) -> None:
+    """Every commit to a table is of the engine and the writer that the catalog states for it."""
+    for table in TABLES.values():
+        if table.writer == WAREHOUSE:
+            assert not DeltaTable.is_deltatable(lake.address(table.name), storage_options=lake.delta_options)
+            continue
+        commits = DeltaTable(lake.address(table.name), storage_options=lake.delta_options).history()
+        assert all(commit["engineInfo"].startswith("delta-rs") for commit in commits)
+        assert lake.last_batch(table.name, table.writers["embedded"]) < 0
+
+
+def assert_a_rebuild_finds_nothing(run_in: Callable[..., Any], environment: dict[str, str], lake: DeltaLake) -> None:
+    """`tapehouse rebuild` computes from the bucket what the stream has written: with --check, and without."""
+    rows = count(lake, CANDLES)
+    span = datetime(2024, 8, 8, tzinfo=UTC), datetime(2024, 8, 10, tzinfo=UTC)
+    given = {name: value for name, value in environment.items() if name.startswith("AWS_")}
+    settings = load_settings(profile="cluster", lake=environment["TAPEHOUSE_LAKE"], **given)
+    for symbol in SYMBOLS:
+        run_rebuild(settings, symbol, *span, check=True)
+    asked = "BTCUSDT", "--from", "2024-08-08", "--to", "2024-08-10"
+    assert run_in(environment, "rebuild", *asked).ends() == 0
+    assert count(lake, CANDLES) == rows
