@@ -52,17 +52,58 @@ def test_run_test_and_docs_work_by_dbt_alone_over_a_real_lake(dbt, read):
     assert b"One row per venue, symbol and hour" in (dbt.target / "static_index.html").read_bytes()
 
 
-def test_every_model_states_its_grain_and_describes_its_columns(dbt):
+@pytest.fixture(scope="module")
+def manifest(dbt) -> dict:
+    """All that dbt knows of the project."""
     if not (dbt.target / "manifest.json").exists():
         dbt("parse")
-    manifest = json.loads((dbt.target / "manifest.json").read_text())
-    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    return json.loads((dbt.target / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def models(manifest) -> list[dict]:
+    return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+
+
+@pytest.fixture(scope="module")
+def tests_of(manifest) -> dict[str, list[dict]]:
+    """The generic tests of each model, by its name."""
+    attached: dict[str, list[dict]] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "test" and node.get("attached_node"):
+            attached.setdefault(node["attached_node"].rpartition(".")[2], []).append(node)
+    return attached
+
+
+def test_every_model_states_its_grain_and_describes_its_columns_in_a_contract(models):
+    assert len(models) == 19
     assert [model["name"] for model in models if not model["description"].startswith("One row per ")] == []
-    marts = [model for model in models if model["schema"] == "marts"]
-    assert len(marts) == 11
-    assert [model["name"] for model in marts if not model["contract"]["enforced"]] == []
-    bare = [f"{m['name']}.{c['name']}" for m in marts for c in m["columns"].values() if not c["description"]]
-    assert bare == []
+    assert [model["name"] for model in models if not model["contract"]["enforced"]] == []
+    assert [model["name"] for model in models if not model["columns"]] == []
+    assert [name for name in columns_of(models) if not columns_of(models)[name]["description"]] == []
+
+
+def test_every_table_that_is_read_describes_its_columns(manifest):
+    sources = list(manifest["sources"].values())
+    assert [name for name, column in columns_of(sources).items() if not column["description"]] == []
+
+
+def columns_of(nodes: list[dict]) -> dict[str, dict]:
+    return {f"{node['name']}.{name}": column for node in nodes for name, column in node["columns"].items()}
+
+
+def test_every_model_is_held_to_its_grain_by_tests(models, tests_of):
+    for model in models:
+        tests = [(test["test_metadata"]["name"], test["test_metadata"]["kwargs"]) for test in tests_of[model["name"]]]
+        keys = [tuple(about["columns"]) for name, about in tests if name == "unique_together"]
+        keys += [(about["column_name"],) for name, about in tests if name == "unique"]
+        never_null = {about["column_name"] for name, about in tests if name == "not_null"}
+        assert any(never_null.issuperset(key) for key in keys), model["name"]
+
+
+def test_what_every_model_is_for_is_shown_by_rows_given_and_expected(manifest, models):
+    shown = {test["model"] for test in manifest["unit_tests"].values()}
+    assert {model["name"] for model in models} - shown == set()
 
 
 def test_where_there_is_no_lake_every_model_is_built_empty(make_dbt, tmp_path, read):
