@@ -52,6 +52,19 @@ def test_run_test_and_docs_work_by_dbt_alone_over_a_real_lake(dbt, read):
     assert b"One row per venue, symbol and hour" in (dbt.target / "static_index.html").read_bytes()
 
 
+def test_how_old_the_tables_are_is_told_of_each_that_is_expected_to_move(dbt, manifest):
+    tables = {node["unique_id"]: node for node in manifest["sources"].values()}
+    moving = {name for name, node in tables.items() if node["loaded_at_field"]}
+    assert all("without_freshness" in node["config"]["meta"] for name, node in tables.items() if name not in moving)
+    dbt("source", "freshness", status=1)  # what the world holds is of another year
+    told = {result["unique_id"]: result for result in json.loads((dbt.target / "sources.json").read_text())["results"]}
+    assert told.keys() == moving
+    assert {result["status"] for result in told.values()} == {"error"}
+    received = {name.removeprefix("source.tapehouse."): result["max_loaded_at"][:10] for name, result in told.items()}
+    assert received.pop("bronze.klines") == "0001-01-01"  # no kline was ever received
+    assert set(received.values()) == {"2026-03-01"}
+
+
 @pytest.fixture(scope="module")
 def manifest(dbt) -> dict:
     """All that dbt knows of the project."""
@@ -111,3 +124,7 @@ def test_where_there_is_no_lake_every_model_is_built_empty(make_dbt, tmp_path, r
     assert "ERROR=0" in dbt("build")
     assert read(dbt.file, "select count(*) as rows from marts.fct_candle_1m").item() == 0
     assert read(dbt.file, "select count(*) as rows from marts.dim_date").item() > 10_000
+    said = dbt("source", "freshness", status=1)
+    assert (
+        f"There is no table silver/candles in the lake at {tmp_path / 'nothing'} yet: `tapehouse up` makes it" in said
+    )
