@@ -1,17 +1,20 @@
 """The dbt project as a user of dbt runs it: over a real lake, over none, and beside the catalog of the platform."""
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
-from tapehouse.catalog import TABLES
+from tapehouse import catalog
+from tapehouse.catalog import MARTS, TABLES
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).parents[2] / "dbt"
+ROOT = Path(__file__).parents[2]
+PROJECT = ROOT / "dbt"
 DUCKDB_TYPES = {
     pl.String: "varchar",
     pl.Int64: "bigint",
@@ -117,6 +120,34 @@ def test_every_model_is_held_to_its_grain_by_tests(models, tests_of):
 def test_what_every_model_is_for_is_shown_by_rows_given_and_expected(manifest, models):
     shown = {test["model"] for test in manifest["unit_tests"].values()}
     assert {model["name"] for model in models} - shown == set()
+
+
+@pytest.fixture(scope="module")
+def read_by(manifest) -> dict[str, set[str]]:
+    """What each exposure says it depends on: models by their names, tables as `layer/table`."""
+    return {
+        told["name"]: {"/".join(name.split(".")[2:]) for name in told["depends_on"]["nodes"]}
+        for told in manifest["exposures"].values()
+    }
+
+
+def test_the_marts_said_to_be_published_and_described_are_those_that_are(read_by, models):
+    assert {f"gold/{name}" for name in read_by["published_tables"]} == set(MARTS)
+    assert read_by["warehouse_docs"] == {model["name"] for model in models if model["schema"] == "marts"}
+
+
+def test_the_api_reads_tables_of_its_catalog_and_no_mart(read_by):
+    assert read_by["api"] <= TABLES.keys() - set(MARTS)
+    source = "\n".join(file.read_text() for file in sorted((ROOT / "src/tapehouse/api").glob("*.py")))
+    names_of_marts = {name for name, value in vars(catalog).items() if isinstance(value, str) and value in MARTS}
+    assert names_of_marts
+    assert {name for name in {*names_of_marts, "duckdb"} if re.search(rf"\b{name}\b", source)} == set()
+
+
+def test_the_tutorial_reads_the_tables_it_is_said_to_read(read_by):
+    notebook = json.loads((ROOT / "docs/tutorials/from-trades-to-an-answer.ipynb").read_text())
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert set(re.findall(r"\b(?:bronze|silver|gold)/\w+", code)) == read_by["from_trades_to_an_answer"]
 
 
 def test_where_there_is_no_lake_every_model_is_built_empty(make_dbt, tmp_path, read):
