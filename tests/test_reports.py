@@ -7,10 +7,11 @@ import pytest
 from tapehouse.market.candles import Candle
 from tapehouse.market.ledger import CandleRow, Check
 from tapehouse.market.windows import DAY, MINUTE
-from tapehouse.reports import MOST_LINES, print_rebuilt, print_verification, telling_progress
+from tapehouse.reports import MOST_LINES, print_rebuilt, print_verification, telling_progress, telling_steps
 from tapehouse.streaming.backfill import Step
 from tapehouse.streaming.rebuild import Rebuilt
 from tapehouse.streaming.verification import Verification
+from tapehouse.warehouse.steps import Step as BuildStep
 
 OPENED = 1_723_161_600_000_000
 DAY_OPENED = OPENED - OPENED % DAY
@@ -96,3 +97,20 @@ def test_progress_is_told_on_stderr_and_every_symbol_ends_whole(capsys):
     assert shown.out == ""
     lines = [line for line in shown.err.splitlines() if line.strip()]
     assert [(line.split()[0], "3/3 days" in line) for line in lines[-2:]] == [("BTCUSDT", True), ("ETHUSDT", True)]
+
+
+def test_the_steps_of_a_build_are_told_on_stderr_a_line_a_model_and_of_tests_only_those_that_fail(capsys):
+    with telling_steps("Building") as tell:
+        tell(BuildStep("stg_candles", "model", "success", 0.26, 1, 4))
+        tell(BuildStep("unique_stg_candles", "test", "pass", 0.1, 2, 4))
+        tell(BuildStep("closed_candles_are_whole", "test", "fail", 1.04, 3, 4))
+        tell(BuildStep("fct_candle_1m", "model", "skipped", 0.0, 4, 4))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.strip() for line in shown.err.splitlines() if " in " in line] == [
+        "model stg_candles: success in 0.3 s",
+        "test closed_candles_are_whole: fail in 1.0 s",
+        "model fct_candle_1m: skipped in 0.0 s",
+    ]
+    [bar] = [line for line in shown.err.splitlines() if line.startswith("Building")]
+    assert bar.split()[-1] == "4/4"
