@@ -7,6 +7,21 @@
     )
 }}
 
+{#- What is told of an hour beside its minutes. -#}
+{% set told = {
+    'signals': 'coalesce(signals.signals, 0)',
+    'spikes': 'coalesce(signals.spikes, 0)',
+    'news': 'coalesce(mentions.news, 0)',
+    'news_sentiment': 'mentions.news_sentiment',
+    'fear_greed': 'sentiment.fear_greed',
+} %}
+{% set join_told %}
+    left join signals using (venue, symbol, hour)
+    left join symbols using (venue, symbol)
+    left join mentions on symbols.base_asset = mentions.ticker and hours.hour = mentions.hour
+    left join sentiment on cast(hours.hour as date) = sentiment.date
+{% endset %}
+
 with symbols as (
     select * from {{ ref('dim_symbol') }} where is_current
 ),
@@ -40,52 +55,16 @@ sentiment as (
 ),
 
 {% if is_incremental() %}
-revised as (
-    select distinct venue, symbol, date_trunc('hour', opened_at) as hour
-    from {{ ref('fct_candle_1m') }}
-    where loaded_at > {{ last_loaded() }}
-),
-{% endif %}
-
-every_hour as (
-    {% if is_incremental() %}
-    select venue, symbol, opened_at as hour from {{ this }}
-    union
-    select venue, symbol, hour from revised
-    {% else %}
-    select distinct venue, symbol, date_trunc('hour', opened_at) as hour from {{ ref('fct_candle_1m') }}
-    {% endif %}
-),
-
--- what is told of an hour beside its candles
-context as (
-    select
-        every_hour.venue,
-        every_hour.symbol,
-        every_hour.hour,
-        coalesce(signals.signals, 0) as signals,
-        coalesce(signals.spikes, 0) as spikes,
-        coalesce(mentions.news, 0) as news,
-        mentions.news_sentiment,
-        sentiment.fear_greed
-    from every_hour
-    left join signals using (venue, symbol, hour)
-    left join symbols using (venue, symbol)
-    left join mentions on symbols.base_asset = mentions.ticker and every_hour.hour = mentions.hour
-    left join sentiment on cast(every_hour.hour as date) = sentiment.date
-),
-
-{% if is_incremental() %}
 -- a story can leave an hour as well as come to it, so an hour is compared with what is now told of it
 changed as (
-    select venue, symbol, hour from revised
+    select venue, symbol, date_trunc('hour', opened_at) as hour
+    from {{ ref('fct_candle_1m') }}
+    where loaded_at > {{ last_loaded() }}
     union
-    select context.venue, context.symbol, context.hour
-    from context
-    inner join {{ this }} as held
-        on context.venue = held.venue and context.symbol = held.symbol and context.hour = held.opened_at
-    where (context.signals, context.spikes, context.news, context.news_sentiment, context.fear_greed)
-        is distinct from (held.signals, held.spikes, held.news, held.news_sentiment, held.fear_greed)
+    select hours.venue, hours.symbol, hours.hour
+    from (select *, opened_at as hour from {{ this }}) as hours
+    {{ join_told }}
+    where (hours.{{ told.keys() | join(", hours.") }}) is distinct from ({{ told.values() | join(", ") }})
 ),
 {% endif %}
 
@@ -175,20 +154,18 @@ final as (
         profile.busiest_price,
         profile.value_area_low,
         profile.value_area_high,
-        context.signals,
-        context.spikes,
-        context.news,
-        context.news_sentiment,
-        context.fear_greed,
+        {%- for name, value in told.items() %}
+        {{ value }} as {{ name }},
+        {%- endfor %}
         hours.completeness,
         cast(hours.corrections as bigint) as corrections,
         hours.known_at,
         {{ loaded_at() }} as loaded_at,
         cast(hours.hour as date) as date
     from hours
-    inner join context using (venue, symbol, hour)
     left join volatility using (venue, symbol, hour)
     left join profile using (venue, symbol, hour)
+    {{ join_told }}
 )
 
 select * from final
