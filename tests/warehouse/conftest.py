@@ -26,6 +26,8 @@ HOURS = 27
 LOST = range(900, 940)
 """Trade ids of ETHUSDT that the stream leaves out; `the_lost` brings them."""
 TRADES_A_BATCH = 300
+ENDS_WITHIN = 200.0
+"""Seconds a command may take."""
 
 Frames = list[tuple[int, bytes]]
 """When each was received (microseconds), and its bytes."""
@@ -221,7 +223,11 @@ class Command:
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         with self.start(*arguments) as process:
-            said, _ = process.communicate(timeout=200)
+            try:
+                said, _ = process.communicate(timeout=ENDS_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                pytest.fail(f"It did not end within {ENDS_WITHIN:.0f} s:\n{process.communicate()[0]}")
         assert (process.returncode, "Traceback" in said) == (status, False), said
         return said
 
