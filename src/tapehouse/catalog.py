@@ -409,6 +409,10 @@ CONTEXT_TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news"
 """The topic of each kind of observation about the market's context."""
 DEAD_LETTERS = "dead-letters"
 POSITIONS = "producer-positions"
+SOURCE_STATUS = "source-status"
+
+_KEPT_SHORT = {"segment.bytes": "8388608", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
+"""Kafka's settings of a topic that is read from its beginning at every start, so that it is compacted often."""
 
 TOPICS: Mapping[str, Topic] = {
     topic.name: topic
@@ -431,8 +435,17 @@ TOPICS: Mapping[str, Topic] = {
             "producer:venue:symbol",
             cleanup="compact",
             retention=None,
-            partitions=1,  # it is read whole at every start of a producer, so it is kept short
-            settings={"segment.bytes": "8388608", "segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"},
+            partitions=1,
+            settings=_KEPT_SHORT,
+        ),
+        Topic(
+            SOURCE_STATUS,
+            "what a polled source says of itself, told by its producer every 10 s and when it changes",
+            "source",
+            cleanup="compact",
+            retention=None,
+            partitions=1,
+            settings=_KEPT_SHORT,
         ),
     )
 }

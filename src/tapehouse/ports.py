@@ -7,17 +7,19 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 
-Shape = Literal["stream", "trades", "aggTrades", "klines", "archive", "market_data", "sentiment", "news", "symbols"]
-"""What the frames of a batch look like: the WebSocket's messages, the rows of one REST answer, or, for the last four,
-the items of an answer about the market's context."""
+Shape = Literal[
+    "stream", "trades", "aggTrades", "klines", "archive", "market_data", "sentiment", "news", "symbols", "status"
+]
+"""What the frames of a batch look like: the WebSocket's messages; the rows of one REST answer; for the four before the
+last, the items of an answer about the market's context; for the last, what a polled source says of itself."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Messages of one upstream exactly as they came off the wire, in order of arrival.
 
     `received_at` has one entry a frame: microseconds since 1970 UTC on our clock.
-    `symbol` is given where the frames do not carry it (rows of a REST answer); for the market's context it is
-    the source that told them, such as `coingecko`. `binary` are the places in `frames` of those that came as binary
+    `symbol` is given where the frames do not carry it (rows of a REST answer); for the market's context and a
+    status it is the source, such as `coingecko`. `binary` are the places in `frames` of those that came as binary
     messages.
     """
 

@@ -109,6 +109,15 @@ def test_data_that_stays_uncommitted_is_trouble(market):
     assert "not committed" in report["reasons"][0]
 
 
+def test_a_lake_that_cannot_be_read_is_trouble_of_its_own_and_says_nothing_of_commits(market):
+    market.tell(market.trade("1"))
+    market.view.lake_error = "Cannot read s3://bucket: gone."
+    later = market.heard_at + int((health.COMMIT_LATE_AFTER + 1) * 1e6)
+    report = health.report(health.take(market.view, [], later), market.view.symbols())
+    assert report["status"] == "failing"
+    assert [reason.partition(":")[0] for reason in report["reasons"]] == ["The lake does not answer"]
+
+
 def polled(state: str, *, heard_seconds_ago: float) -> PolledStatus:
     """Say of a polled source what its poller would."""
     at = time.time_ns() // 1000 - int(heard_seconds_ago * SECOND)

@@ -15,6 +15,7 @@ import pytest
 
 from tapehouse.api.encoding import as_number, to_json
 from tapehouse.api.rows import candle_fields
+from tapehouse.exchange.context.routes import FEAR_GREED
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.ports import Batch
 from tapehouse.profiles.storage import storage_options
@@ -190,7 +191,7 @@ def test_without_a_broker_it_serves_the_lake_and_says_so_and_follows_once_there_
     broker.kill()
     url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
     lake = str(tmp_path / "lake")
-    write_a_minute(lake)
+    write_a_minute(DeltaLake(lake, writer="embedded"))
     up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=broker.bootstrap, TAPEHOUSE_LAKE=lake)
     up.until(lambda: [candle["trades"] for candle in stored(url, "BTCUSDT")] == [2], "the candle of the lake")
     health = answers(f"{url}/health")
@@ -213,17 +214,81 @@ def test_without_a_broker_it_serves_the_lake_and_says_so_and_follows_once_there_
     assert up.stop() == 0
 
 
+@pytest.mark.timeout(300)
+def test_while_the_store_is_gone_the_present_is_served_and_the_past_is_refused_in_words(
+    run, own_object_store, tape_settings, put_on, environment
+):
+    store, put = own_object_store(), put_on(tape_settings.kafka_bootstrap)
+    given = {**store.environment, "TAPEHOUSE_LAKE": f"s3://{store.bucket}/lake"}
+    options = {name.lower(): value for name, value in store.environment.items()}
+    lake = DeltaLake(given["TAPEHOUSE_LAKE"], storage_options=options, writer="embedded")
+    write_a_minute(lake)
+    url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=tape_settings.kafka_bootstrap, TAPEHOUSE_SOURCES="binance", **given)
+    up.until(lambda: len(stored(url, "BTCUSDT")) == 1, "the candle of the lake")
+
+    store.kill()
+    put([trade(4, START + 61_000)])
+    up.until(lambda: answers(f"{url}/prices/latest")["prices"][0]["last_trade_id"] == 4, "it follows the tape")
+    up.until(lambda: "The lake does not answer" in str(answers(f"{url}/health")["reasons"]), "it says so")
+    refused = httpx.get(f"{url}/ohlc/BTCUSDT")
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+    assert "The lake cannot be read just now." in refused.json()["detail"]
+    assert httpx.get(f"{url}/market").status_code == 200, "what memory has is given"
+    put([trade(5, START + 120_000)])
+    up.until(lambda: answers(f"{url}/prices/latest")["prices"][0]["last_trade_id"] == 5, "it goes on")
+
+    store.start()
+    write_a_minute(lake, 1)
+    up.until(lambda: len(stored(url, "BTCUSDT")) == 2, "the candle that was written since")
+    up.until(lambda: "The lake" not in str(answers(f"{url}/health")["reasons"]), "it says no more")
+    assert (up.said().count("lake_away"), up.said().count("lake_back")) == (1, 1)
+    assert store.environment["AWS_SECRET_ACCESS_KEY"] not in up.said()
+    store.kill()
+    assert up.stop() == 0
+
+
+def test_health_names_the_sources_that_another_process_asks(run, tape_settings, environment, tmp_path):
+    at = environment["TAPEHOUSE_BINANCE_REST_URL"]
+    exchange = run("exchange", "--port", at.rpartition(":")[2])
+    exchange.until(lambda: answers(f"{at}/api/v3/time"), "the exchange answers")
+    given = {
+        "TAPEHOUSE_KAFKA_BOOTSTRAP": tape_settings.kafka_bootstrap,
+        "TAPEHOUSE_LAKE": str(tmp_path / "lake"),
+        "TAPEHOUSE_STATE": str(tmp_path / "state"),
+        "TAPEHOUSE_FEAR_GREED_URL": f"{at}{FEAR_GREED}",
+    }
+    run("produce", "fear_greed", "--port", "0", **given)
+    url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    up = run("up", TAPEHOUSE_SOURCES="binance,fear_greed,rss", **given)
+
+    def connected() -> Any:
+        health = answers(f"{url}/health")
+        return health if health and health["sources"]["fear_greed"]["state"] == "connected" else None
+
+    health = up.until(connected, "what its producer says of the index")
+    assert list(health["sources"]) == ["binance", "fear_greed", "rss"]
+    told = health["sources"]["fear_greed"]
+    assert (told["kind"], told["fresh_within"], told["requests_today"]) == ("polled", 3 * 21_600.0, 1)
+    assert told["freshness_seconds"] < 60
+    assert health["sources"]["rss"]["state"] == "connecting"
+    assert "The feed rss is connecting (no producer has told of it)." in health["reasons"]
+    metrics = httpx.get(f"{url}/metrics").text
+    assert 'tapehouse_last_answer_timestamp_seconds{source="fear_greed"}' in metrics
+    assert up.stop() == 0
+
+
 def trade(ident: int, at: int) -> tuple[int, bytes]:
     """Return a trade as a frame with the time of its receipt (microseconds); `at` in milliseconds."""
     told = b'{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"61000.01","q":"0.5","T":%d,"m":true,"M":true}'
     return at * 1000, b'{"stream":"btcusdt@trade","data":%s}' % (told % (at, ident, at))
 
 
-def write_a_minute(lake: str) -> None:
-    """Put a lake there with one closed candle of two trades."""
-    delta = DeltaLake(lake, writer="embedded")
-    delta.create()
-    engine = EmbeddedEngine(delta, LiveView(), recover(delta, SYMBOLS), now=lambda: START * 1000)
-    told = [trade(ident, START + later) for ident, later in enumerate((0, 59_999, 60_000), 1)]
+def write_a_minute(lake: DeltaLake, minute: int = 0) -> None:
+    """Put a closed candle of two trades into a lake, and a trade after it."""
+    lake.create()
+    engine = EmbeddedEngine(lake, LiveView(), recover(lake, SYMBOLS), now=lambda: START * 1000)
+    opened = START + minute * 60_000
+    told = [trade(2 * minute + ident, opened + later) for ident, later in enumerate((0, 59_999, 60_000), 1)]
     engine.fold([Batch([frame for _, frame in told], [received_at for received_at, _ in told])])
     engine.close()

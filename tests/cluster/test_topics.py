@@ -5,7 +5,7 @@ import time
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tapehouse.catalog import POSITIONS, TOPICS
+from tapehouse.catalog import POSITIONS, SOURCE_STATUS, TOPICS
 from tapehouse.errors import TapeError
 from tapehouse.settings import Settings
 from tapehouse.tape import topics
@@ -27,12 +27,13 @@ def configuration(admin: AdminClient, name: str) -> dict[str, str]:
 def test_every_topic_is_there_with_its_partitions_and_its_retention(admin, tape_settings):
     there = admin.list_topics(timeout=10).topics
     assert TOPICS.keys() <= there.keys()
-    for name in TOPICS.keys() - {POSITIONS}:
+    for name in TOPICS.keys() - {POSITIONS, SOURCE_STATUS}:
         told = configuration(admin, name)
         assert (told["cleanup.policy"], told["retention.ms"]) == ("delete", SEVEN_DAYS)
         assert len(there[name].partitions) == tape_settings.kafka_partitions
-    assert configuration(admin, POSITIONS)["cleanup.policy"] == "compact"
-    assert len(there[POSITIONS].partitions) == 1
+    for name in (POSITIONS, SOURCE_STATUS):
+        assert configuration(admin, name)["cleanup.policy"] == "compact"
+        assert len(there[name].partitions) == 1
 
 
 def test_applying_again_changes_nothing_and_says_so(tape_settings):

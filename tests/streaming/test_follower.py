@@ -1,8 +1,10 @@
 """A follower beside the engine that writes: what it shows is what the lake will say, and never counts a trade twice."""
 
 import itertools
+from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from tapehouse.api.queries import CandleQuery, Queries
@@ -144,6 +146,19 @@ def _stored(lake):
     from tapehouse.streaming.rows import candle_rows
 
     return candle_rows(lake.scan(CANDLES).collect())
+
+
+def test_a_look_that_fails_half_way_loses_nothing_to_the_next(lake, write, market, as_batch, tmp_path):
+    beside = Beside(lake)
+    write(as_batch(market))
+    (file, *_) = Path(lake.root, CANDLES).glob("date=*/*.parquet")
+    away = file.rename(tmp_path / "away")
+    with pytest.raises((LakeError, FileNotFoundError, pl.exceptions.PolarsError)):
+        beside.settled.look()
+    away.rename(file)
+    rows, *_ = beside.settled.look()
+    assert sorted(rows, key=str) == sorted(_stored(lake), key=str)
+    assert beside.settled.look()[0] == []
 
 
 def test_a_follower_writes_nothing(lake, market, as_batch):

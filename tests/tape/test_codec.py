@@ -8,7 +8,9 @@ from tapehouse.ports import Batch
 from tapehouse.tape.codec import LATEST, Record, headers_of, key_of, to_batches
 
 times = st.integers(0, LATEST - 1)
-shapes = st.sampled_from(["stream", "trades", "aggTrades", "klines", "market_data", "sentiment", "news", "symbols"])
+shapes = st.sampled_from(
+    ["stream", "trades", "aggTrades", "klines", "market_data", "sentiment", "news", "symbols", "status"]
+)
 
 
 @st.composite

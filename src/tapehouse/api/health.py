@@ -71,6 +71,7 @@ class Moment:
     symbols: Mapping[str, SymbolHealth]
     committed_at: int
     horizon: int
+    lake_error: str = ""
 
 
 def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
@@ -82,12 +83,12 @@ def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
         symbol: msgspec.structs.replace(health, windows_overdue=max(health.windows_overdue, late.get(symbol, 0)))
         for symbol, health in view.health().items()
     }
-    return Moment(now, told, symbols, view.committed_at, view.horizon)
+    return Moment(now, told, symbols, view.committed_at, view.horizon, view.lake_error)
 
 
 def report(moment: Moment, symbols: Iterable[str]) -> dict[str, object]:
     """Tell the status as a whole, every source, and those symbols one by one; secrets in addresses masked."""
-    failing = [*_feeds_down(moment), *_commits_late(moment)]
+    failing = [*_feeds_down(moment), *_lake_away(moment), *_commits_late(moment)]
     degraded = list(islice(_imperfections(moment), MOST_REASONS))
     told = {symbol: _symbol(moment, moment.symbols[symbol]) for symbol in symbols if symbol in moment.symbols}
     return {
@@ -196,7 +197,14 @@ def _feeds_down(moment: Moment) -> Iterable[str]:
             yield f"The feed {source.name} is connected and silent: nothing has come for {SILENT_AFTER:.0f} s or more."
 
 
+def _lake_away(moment: Moment) -> Iterable[str]:
+    if moment.lake_error:
+        yield f"The lake does not answer: what is live goes on, what is stored comes back with it. {moment.lake_error}"
+
+
 def _commits_late(moment: Moment) -> Iterable[str]:
+    if moment.lake_error:  # whether anything is committed is not known
+        return
     received = max((symbol.last_received_at for symbol in moment.symbols.values()), default=0)
     waiting = received > moment.committed_at and moment.now - received > COMMIT_LATE_AFTER * 1e6
     age = _seconds(moment, moment.committed_at)
@@ -210,7 +218,8 @@ def _imperfections(moment: Moment) -> Iterable[str]:
         if _state(moment, source) == "connecting":
             yield f"The feed {source.name} is connecting{why}."
         elif isinstance(source, PolledStatus) and not source.connected:
-            yield f"The source {source.name} is {source.state.replace('_', ' ')}{why}: what is shown of it is old."
+            grows = "grows" if source.state == "silent" else "is"
+            yield f"The source {source.name} is {source.state.replace('_', ' ')}{why}: what is shown of it {grows} old."
     for symbol, health in moment.symbols.items():
         differing = health.checked_candles - health.agreeing_candles
         if differing:

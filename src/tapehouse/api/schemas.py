@@ -120,8 +120,8 @@ class Health(BaseModel):
         description="By name: state (connecting, connected, silent, cut), freshness_seconds, gaps, missing_trades, "
         "trades_not_offered, trades_left_to_backfill, lag_seconds, clock_offset_seconds, checked_candles, "
         "agreeing_candles, uncompared_candles, windows_overdue, connections. Of one that is polled: state "
-        "(connecting, connected, stale, limited, circuit_open), fresh_within, requests_today, stale (how many of its "
-        "addresses are), notes (which)."
+        "(connecting, connected, stale, limited, circuit_open, silent), fresh_within, requests_today, stale (how many "
+        "of its addresses are), notes (which)."
     )
     symbols: dict[str, object] = Field(
         description="By symbol: last_trade_id, freshness_seconds, missing_trades, holes, of the missing those in "

@@ -14,6 +14,9 @@ soon; `circuit_open`: it failed too often and is only tried now and then; `limit
 `ended`: it is asked no more."""
 
 
+SourceState = Literal["connecting", "connected", "stale", "limited", "circuit_open", "silent"]
+
+
 class PollStatus(msgspec.Struct, frozen=True):
     """One address that is polled; times are microseconds since 1970 UTC, 0 when it has not happened.
 
@@ -47,12 +50,12 @@ class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
     """A source as a whole; `requests_a_day` is None where none is set.
 
     `state` is `connecting`, `connected`, or why it is not: `stale` (no good answer for longer than `fresh_within`),
-    `limited`, `circuit_open`. A source some of whose addresses are stale is connected: `stale` is how many, and
-    `notes` name the first of them.
+    `limited`, `circuit_open`, `silent` (the process that asks it is not heard of). A source some of whose addresses
+    are stale is connected: `stale` is how many, and `notes` name the first of them.
     """
 
     name: str
-    state: Literal["connecting", "connected", "stale", "limited", "circuit_open"]
+    state: SourceState
     connections: tuple[PollStatus, ...]
     fresh_within: float
     requests_today: int
@@ -103,7 +106,7 @@ def _ended(polls: list[PollStatus]) -> Iterator[str]:
         yield f"and {len(polls) - MOST_NAMED} more that ended"
 
 
-def _state(polls: list[PollStatus]) -> Literal["connecting", "connected", "stale", "limited", "circuit_open"]:
+def _state(polls: list[PollStatus]) -> SourceState:
     if any(poll.fresh for poll in polls):
         return "connected"
     states = {poll.state for poll in polls}

@@ -10,7 +10,9 @@ import time
 import uvloop
 
 from tapehouse.api.main import create_app, serve
-from tapehouse.catalog import CONTEXT_TOPICS, KLINES_TOPIC, TRADES_TOPIC
+from tapehouse.catalog import CONTEXT_TOPICS, KLINES_TOPIC, SOURCE_STATUS, TRADES_TOPIC
+from tapehouse.errors import LakeError
+from tapehouse.lake.outage import Outage, SparedLake
 from tapehouse.lake.snapshot import Snapshot
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import Signal
@@ -18,6 +20,8 @@ from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
+from tapehouse.producers.poll_status import PolledStatus
+from tapehouse.producers.telling import Heard
 from tapehouse.profiles.process import announce, first_error, keep_memory_together, leave_within, say, when_told_to_stop
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake_to_read, reading
@@ -29,15 +33,15 @@ from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.settled import Settled
 from tapehouse.tape.reader import KafkaTapeReader
 
-TOPICS = (TRADES_TOPIC, KLINES_TOPIC, *CONTEXT_TOPICS.values())
+TOPICS = (TRADES_TOPIC, KLINES_TOPIC, *CONTEXT_TOPICS.values(), SOURCE_STATUS)
 MARGIN = MINUTE
 """How long before the newest message in the lake the tape is read from: arrivals are that much out of order at most."""
 WAKE_EVERY = 0.1
 """Seconds the follower waits for messages before it looks at what the lake has settled."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the lake; each costs it two small requests."""
-LEAVE_WITHIN = 3.0
-"""Seconds from the end of serving to the end of the process, whatever a client's read still waits for."""
+LEAVE_WITHIN = 5.0
+"""Seconds from being told to stop to the end of the process, whatever a look at the lake or a client waits for."""
 MOST_LOOKS = 60
 """Looks whose findings may wait for the follower; then the lake is looked at no further."""
 
@@ -54,7 +58,10 @@ class Following:
         self.view = FollowedView()
         self.view.context.recall(snapshot)
         self.view.signals.recall(snapshot)
-        self._follower = Follower(self._lake, self.view, recovered, now=clock.now)
+        self.sources = Heard(name for name in settings.chosen_sources() if name != "binance")
+        self._outage, self._over = Outage(), threading.Event()
+        waited_for = SparedLake(self._lake, self._outage, lambda: not self._over.wait(LOOK_EVERY))
+        self._follower = Follower(waited_for, self.view, recovered, now=clock.now)
         for symbol, (compared, agreeing) in tally(snapshot, clock.now() - DAY).items():
             self._follower.count_verified(symbol, compared, agreeing)
         self._settled = Settled(self._lake, snapshot)
@@ -65,7 +72,7 @@ class Following:
     async def run(self) -> None:
         """Serve until cancelled; raise what ends it otherwise."""
         sys.setswitchinterval(SWITCH_EVERY)
-        app = create_app(self.view, self._lake, lambda: [self.status()], self._settings)
+        app = create_app(self.view, SparedLake(self._lake, self._outage), self.statuses, self._settings)
         following, looking = Stage("follow", self._follow), Stage("look", self._look)
         try:
             async with asyncio.TaskGroup() as group:
@@ -74,10 +81,15 @@ class Following:
                 group.create_task(following.watch())
                 group.create_task(looking.watch())
         finally:
+            self._over.set()
             self.tape.close()
             await asyncio.gather(asyncio.to_thread(looking.stop), asyncio.to_thread(following.stop))
 
-    def status(self) -> SourceStatus:
+    def statuses(self) -> list[SourceStatus | PolledStatus]:
+        """Return what is known of every source: of the exchange by the tape, of those polled by their own word."""
+        return [self._tape_status(), *self.sources.statuses(time.time_ns() // 1000)]
+
+    def _tape_status(self) -> SourceStatus:
         """Say of the tape what a source says of its connections: its newest message tells how fresh the feed is."""
         symbols = self.view.health().values()
         error = f"the broker at {self._settings.kafka_bootstrap}: {self.tape.error}" if self.tape.error else ""
@@ -109,7 +121,7 @@ class Following:
 
     def _follow(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
-            batches = self.tape.read(WAKE_EVERY)
+            batches = self.sources.take(self.tape.read(WAKE_EVERY))
             if batches:
                 self._follower.fold(batches)
             while not self._found.empty():
@@ -119,7 +131,15 @@ class Following:
         while not stopping.wait(LOOK_EVERY):
             if self._found.full():
                 continue
-            rows, signals, committed = self._settled.look()
+            try:
+                with reading(self._settings):
+                    rows, signals, committed = self._settled.look()
+            except LakeError as error:
+                self._outage.began(error)
+                self.view.lake_error = self._outage.error
+                continue
+            self._outage.ended()
+            self.view.lake_error = ""
             if committed:
                 self.view.committed_at = time.time_ns() // 1000
             if rows or signals:
@@ -138,11 +158,12 @@ async def _up(settings: Settings) -> None:
     following = await asyncio.to_thread(Following, settings)
     running = asyncio.create_task(following.run())
     await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if stopped.done():
+        leave_within(LEAVE_WITHIN)
     running.cancel()
     try:
         await running
     except asyncio.CancelledError:
         say("Stopped; the tape and the lake keep everything.")
-        leave_within(LEAVE_WITHIN)
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors

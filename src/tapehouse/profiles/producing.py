@@ -14,7 +14,7 @@ from tapehouse.api.health import Moment
 from tapehouse.api.main import serve
 from tapehouse.api.producer import report
 from tapehouse.api.status import create_app
-from tapehouse.catalog import CONTEXT_TOPICS
+from tapehouse.catalog import CONTEXT_TOPICS, SOURCE_STATUS
 from tapehouse.pipeline import SWITCH_EVERY, Stage
 from tapehouse.ports import Batch, Route, Routed
 from tapehouse.producers.arrival import ArrivalClock
@@ -24,6 +24,7 @@ from tapehouse.producers.binance.symbols import named
 from tapehouse.producers.context import context_route
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
+from tapehouse.producers.telling import STATUS, tell_forever
 from tapehouse.profiles.process import first_error, keep_memory_together, leave_within, say, when_told_to_stop
 from tapehouse.profiles.sources import polled_sources
 from tapehouse.settings import Settings
@@ -74,7 +75,8 @@ class Producing:
         self.tape = KafkaTapeWriter(settings, producer_id(settings), route_for(settings))
         self._binance = BinanceSource(settings) if "binance" in settings.sources else None
         self._not_offered = NotOffered()
-        self._polled = polled_sources(settings, settings.sources, Clock(ArrivalClock().now), self._followed)
+        self._clock = Clock(ArrivalClock().now)
+        self._polled = polled_sources(settings, settings.sources, self._clock, self._followed)
 
     async def run(self) -> None:
         """Receive, repair and serve until cancelled; then commit what was received."""
@@ -102,6 +104,7 @@ class Producing:
         yield from (source.run(self.tape) for source in self._sources())
         if self._binance is not None:
             yield RepairDesk(self.tape.holes, self._binance, self.tape, self._not_offered).run()
+        yield tell_forever(lambda: [source.status() for source in self._polled], self.tape, self._clock)
 
     def _moment(self) -> Moment:
         now = time.time_ns() // 1000
@@ -120,7 +123,12 @@ def route_for(settings: Settings) -> Route:
     of_binance = binance_route(settings.symbols)
 
     def route(batch: Batch) -> Iterable[Routed]:
-        return context_route(batch) if batch.shape in CONTEXT_TOPICS else of_binance(batch)
+        if batch.shape in CONTEXT_TOPICS:
+            return context_route(batch)
+        if batch.shape == STATUS:
+            frames = zip(batch.frames, batch.received_at, strict=True)
+            return [Routed(SOURCE_STATUS, frame, received_at) for frame, received_at in frames]
+        return of_binance(batch)
 
     return route
 

@@ -1,6 +1,7 @@
 """What another process has settled since the last look: new candles and signals, and that bronze went on."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import polars as pl
 
@@ -25,31 +26,49 @@ class Settled:
         self._trades_at = -1
 
     def look(self) -> tuple[list[CandleRow], list[Signal], bool]:
-        """Return the revisions that are new, and whether trades were committed."""
+        """Return the revisions that are new, and whether trades were committed.
+
+        What a look that raised LakeError would have returned, the next one returns.
+        """
         trades_at = self._lake.version(TRADES)
+        candles, signals = self._candles.look(), self._signals.look()
+        self._candles.go_on()
+        self._signals.go_on()
         committed, self._trades_at = trades_at > self._trades_at >= 0, trades_at
-        return candle_rows(self._candles.look()), signals_of(self._signals.look()), committed
+        return candle_rows(candles), signals_of(signals), committed
+
+
+class _Place(NamedTuple):
+    """How far a table was looked at: the files seen, its version, the newest `known_at`."""
+
+    seen: set[str]
+    version: int
+    known_at: datetime | None
 
 
 class _NewRows:
+    """The rows of a table that came since `go_on` was called last; `look` may be repeated."""
+
     def __init__(self, lake: DeltaLake, snapshot: Snapshot, table: str) -> None:
         self._lake = lake
         self._table = table
-        self._seen = set(snapshot.files(table))
-        self._version = -1
-        self._known_at: datetime | None = None
+        self._place = self._next = _Place(set(snapshot.files(table)), -1, None)
 
     def look(self) -> pl.DataFrame:
+        seen, known_at = self._place.seen, self._place.known_at
         version, fresh = self._lake.version(self._table), list[str]()
-        if version != self._version:
-            self._version = version
+        if version != self._place.version:
             files = self._lake.files(self._table)
-            fresh = [file for file in files if file not in self._seen]
-            self._seen = set(files)
+            fresh = [file for file in files if file not in seen]
+            seen = set(files)
         rows = self._lake.scan_files(self._table, fresh)
-        if self._known_at is not None:
-            rows = rows.filter(pl.col("known_at") >= self._known_at - REACH)
+        if known_at is not None:
+            rows = rows.filter(pl.col("known_at") >= known_at - REACH)
         found = rows.collect()
         newest = found["known_at"].max()
-        self._known_at = newest if isinstance(newest, datetime) else self._known_at
+        self._next = _Place(seen, version, newest if isinstance(newest, datetime) else known_at)
         return found
+
+    def go_on(self) -> None:
+        """Let the next look begin where the last one ended."""
+        self._place = self._next

@@ -113,12 +113,16 @@ class SymbolHealth(msgspec.Struct, frozen=True):
 
 
 class LiveView:
-    """The newest trades, the open candles and the health of each symbol; the market's `context`; the `signals`."""
+    """The newest trades, the open candles and the health of each symbol; the market's `context`; the `signals`.
+
+    `lake_error` is why the lake cannot be read, empty while it can.
+    """
 
     def __init__(self) -> None:
         self.context = ContextView()
         self.signals = SignalView()
         self.committed_at = 0
+        self.lake_error = ""
         self.horizon = 0
         self._lock = threading.Lock()
         self._ledgers: Mapping[str, Ledger] = {}

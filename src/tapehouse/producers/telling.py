@@ -1,0 +1,96 @@
+"""What polled sources say of themselves, over the tape: told by the process that asks them, heard by one that serves.
+
+What they observe cannot stand in for it: an upstream with nothing new is well, and nothing of it comes.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from tapehouse import telemetry
+from tapehouse.ports import Batch, Shape, Tape
+from tapehouse.producers.poll_status import PolledStatus
+from tapehouse.producers.polling import Clock
+from tapehouse.settings import SOURCES
+
+STATUS: Shape = "status"
+"""The shape of the batches that carry it; their `symbol` is the source."""
+TELL_EVERY = 10.0
+"""Seconds after which a source is told of again although it is as it was."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether it is."""
+SILENT_AFTER = 3 * TELL_EVERY
+"""Seconds without a word after which whoever asks a source is taken for gone."""
+MOST_ADDRESSES = 50
+"""Most addresses of a source that are told of, those in trouble first."""
+
+log = structlog.get_logger(__name__)
+
+
+async def tell_forever(statuses: Callable[[], Iterable[PolledStatus]], tape: Tape, clock: Clock) -> None:
+    """Put what each source says of itself on the tape, when it changes and now and then, until cancelled."""
+    told: dict[str, tuple[object, int]] = {}
+    while True:
+        now = clock.now()
+        for status in statuses():
+            word, at = told.get(status.name, (None, 0))
+            if word != (status.state, status.stale) or now - at >= TELL_EVERY * 1e6:
+                told[status.name] = (status.state, status.stale), now
+                await tape.append(Batch([msgspec.json.encode(_shortened(status))], [now], STATUS, status.name))
+        await clock.sleep(LOOK_EVERY)
+
+
+class Heard:
+    """The last word of each source; one of `names` that nobody told of yet is connecting. Safe from several threads."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._words = dict.fromkeys(names, (_UNTOLD, 0))
+
+    def take(self, batches: Iterable[Batch]) -> list[Batch]:
+        """Hear those batches that are words of sources; return the others."""
+        others = []
+        for batch in batches:
+            if batch.shape != STATUS:
+                others.append(batch)
+                continue
+            for frame, at in zip(batch.frames, batch.received_at, strict=True):
+                self._hear(frame, at)
+        return others
+
+    def statuses(self, now: int) -> list[PolledStatus]:
+        """Return the status of each source at a time (microseconds UTC)."""
+        return [_as_of(now, name, *word) for name, word in list(self._words.items())]
+
+    def _hear(self, frame: bytes, at: int) -> None:
+        try:
+            status = msgspec.json.decode(frame, type=PolledStatus)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            log.warning("status_unreadable", why=str(error))
+            return
+        if status.name not in SOURCES:
+            log.warning("status_unreadable", why="it is of no source of ours")
+            return
+        self._words[status.name] = status, at
+        telemetry.stale_addresses.labels(status.name).set(status.stale)
+        if answered_at := max((each.last_message_at for each in status.connections), default=0):
+            telemetry.last_answer.labels(status.name).set(answered_at / 1e6)
+
+
+_UNTOLD = PolledStatus("", "connecting", (), 0.0, 0, None, "no producer has told of it", ())
+
+
+def _as_of(now: int, name: str, status: PolledStatus, at: int) -> PolledStatus:
+    if status is _UNTOLD:
+        return msgspec.structs.replace(status, name=name)
+    seconds = (now - at) / 1e6
+    if seconds <= SILENT_AFTER:
+        return status
+    return msgspec.structs.replace(
+        status, state="silent", last_error=f"its producer has told nothing for {seconds:.0f} s"
+    )
+
+
+def _shortened(status: PolledStatus) -> PolledStatus:
+    in_trouble_first = sorted(status.connections, key=lambda each: each.connected)
+    return msgspec.structs.replace(status, connections=tuple(in_trouble_first[:MOST_ADDRESSES]))
