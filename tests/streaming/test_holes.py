@@ -4,7 +4,7 @@ import prometheus_client
 import pytest
 
 from tapehouse.ports import Hole
-from tapehouse.streaming.holes import Holes
+from tapehouse.streaming.holes import Holes, Lasting
 
 BETWEEN = (100, 900)
 
@@ -68,3 +68,16 @@ def test_the_holes_of_each_symbol_are_its_own():
     holes.update("HOLEUSDT", [], {}.get, BETWEEN)
     assert [hole.symbol for hole in holes.all()] == ["OTHERUSDT"]
     assert holes.of("NOBODY") == []
+
+
+def test_a_hole_lasts_that_is_seen_in_every_look_for_so_long():
+    now = iter([0.0, 5.0, 10.0, 11.0, 12.0, 22.0])
+    lasting = Lasting(10.0, lambda: next(now))
+    old, young = Hole("HOLEUSDT", 5, 8, 400, 500), Hole("HOLEUSDT", 20, 20, 600, 700)
+    assert lasting.of([old]) == []
+    assert lasting.of([old, young]) == []
+    narrowed = Hole("HOLEUSDT", 7, 8, 400, 500)
+    assert lasting.of([narrowed, young]) == [narrowed]
+    assert lasting.of([]) == [], "a look without it, and it is seen as for the first time"
+    assert lasting.of([narrowed]) == []
+    assert lasting.of([narrowed]) == [narrowed]

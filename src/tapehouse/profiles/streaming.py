@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 
 import uvloop
@@ -16,17 +17,22 @@ from tapehouse.errors import StreamError, TapehouseError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
 from tapehouse.pipeline import Stage, maintain_forever, settle_disputes
+from tapehouse.ports import Hole
 from tapehouse.producers.arrival import ArrivalClock
+from tapehouse.producers.binance.routing import binance_route
 from tapehouse.producers.binance.source import BinanceSource
 from tapehouse.profiles.process import first_error, leave_within, say, when_told_to_stop
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
 from tapehouse.streaming.bookkeeping import Bookkeeping
+from tapehouse.streaming.holes import Lasting
 from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.spark import SparkEngine
 from tapehouse.streaming.spark_progress import Progress
 from tapehouse.streaming.spark_session import SUBSCRIBED, start_query, start_session
+from tapehouse.tape.fetched import FetchedTape
 from tapehouse.tape.topics import require_topics
 from tapehouse.tape.transactions import GaveUpError
 
@@ -34,6 +40,11 @@ LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
 LEAVE_WITHIN = 5.0
 """Seconds from being told to stop to the end of the process, whatever Spark, upkeep or a client still waits for."""
+PRODUCER = "tapehouse-stream"
+"""Its name to the brokers, for what it puts on the tape itself."""
+REPAIR_AFTER = 10.0
+"""Seconds a hole must last, with nothing on the tape left to read, before it is asked for here: its producer asks at
+once for those it knows of."""
 BATCH_ENDS_WITHIN = 2.0
 """Seconds a micro-batch under way has to end when told to stop; else it is cut short, and the next start replays it."""
 
@@ -66,7 +77,8 @@ async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
     stream = await asyncio.to_thread(Stream, settings)
     maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
     exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
-    app = create_app("Tapehouse stream", stream.report, settings)
+    app, over = create_app("Tapehouse stream", stream.report, settings), threading.Event()
+    tape = FetchedTape(settings, PRODUCER, binance_route(settings.symbols), lambda: may_wait() and not over.is_set())
     try:
         async with asyncio.TaskGroup() as group:
             for work in (
@@ -77,7 +89,9 @@ async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
                 group.create_task(work)
             if exchange is not None:
                 group.create_task(settle_disputes(stream.books, stream.lake, exchange, stream.clock.now))
+                group.create_task(RepairDesk(stream.lasting_holes, exchange, tape).run())
     finally:
+        over.set()
         if exchange is not None:
             await exchange.close()
         await asyncio.gather(asyncio.to_thread(maintaining.stop), asyncio.to_thread(stream.stop))
@@ -99,7 +113,7 @@ class Stream:
             keep_payload=settings.keep_payload,
         )
         self._session: SparkSession = start_session(settings)
-        self._progress = Progress()
+        self._progress, self._lasting = Progress(), Lasting(REPAIR_AFTER)
         self._session.streams.addListener(self._progress)
         self._query: StreamingQuery = start_query(self._session, settings, self._engine.take)
         self._engine.application.set_result(f"stream-{self._query.id}")
@@ -128,6 +142,10 @@ class Stream:
         say(f"Tapehouse takes the tape at {settings.kafka_bootstrap} to the lake at {settings.lake}")
         say(f"Spark's page is {self._session.sparkContext.uiWebUrl}")
         say(f"Health at http://{shown}:{port}/health   (Ctrl-C stops)")
+
+    def lasting_holes(self) -> list[Hole]:
+        """Return the holes that nobody but us knows of: those that last although all of the tape is read."""
+        return self._lasting.of(self.books.holes.all() if self._progress.caught_up else [])
 
     def report(self) -> Mapping[str, object]:
         """Tell how far it has come."""

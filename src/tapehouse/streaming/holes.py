@@ -1,5 +1,6 @@
 """The holes of each symbol: which are new, which are closed, and between which times their trades lie."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -108,6 +109,22 @@ class Holes:
         telemetry.missing_trades.labels(symbol).set(sum(last - first + 1 for first, last in missing))
         self._known[symbol] = holes
         return opened
+
+
+class Lasting:
+    """Picks the holes that have been seen for a while: another process may be fetching those that are young."""
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._now = now
+        self._since: dict[tuple[str, int], float] = {}
+
+    def of(self, holes: Sequence[Hole]) -> list[Hole]:
+        """Return those of the holes there are now that were there so many seconds ago, in every look since."""
+        now = self._now()
+        known = {(hole.symbol, hole.last_trade_id) for hole in holes}
+        self._since = {key: self._since.get(key, now) for key in known}
+        return [hole for hole in holes if now - self._since[hole.symbol, hole.last_trade_id] >= self._seconds]
 
 
 def _overlap(left: Hole, right: Hole) -> bool:
