@@ -105,7 +105,10 @@ class Settings(BaseSettings):
         0.25, gt=0, le=60, description="Most seconds between two bronze commits under load (250 messages a second)."
     )
     backfill_hours: float = Field(
-        0.0, ge=0, le=168, description="Hours before now that `up` fetches over REST for a symbol it has no trades of."
+        0.0,
+        ge=0,
+        le=168,
+        description="Hours before now that `up` fetches over REST for a symbol it has no trades of; not on a cluster.",
     )
     time_travel_days: int = Field(7, ge=0, description="How many days back a table's older versions can be read.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

@@ -6,16 +6,23 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 import servers
-from tapehouse.catalog import TRADES_TOPIC
+from tapehouse.catalog import TRADES, TRADES_TOPIC
 from tapehouse.exchange.context.routes import COINGECKO, FEAR_GREED
+from tapehouse.lake.delta import DeltaLake
 from tapehouse.producers.binance.decode import decode_rest, decode_stream
+from tapehouse.settings import Settings
+from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.view import LiveView
 from tapehouse.tape.codec import Record, to_batches
+from tapehouse.tape.reader import KafkaTapeReader
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -114,6 +121,41 @@ def test_a_second_producer_of_the_same_symbols_takes_over_and_nothing_is_there_t
     second.until_whole()
     assert second.stop() == 0
     check_ids()
+
+
+def test_producers_whose_symbols_overlap_say_things_twice_and_bronze_has_them_once(
+    produce, raw_records, tape_settings, tmp_path
+):
+    both, one = produce(), produce(TAPEHOUSE_SYMBOLS="BTCUSDT")
+    both.until_whole()
+    one.until_whole()
+    both.kill()  # what the other writes meanwhile is the position it begins with
+    both = produce()
+    both.until_whole()
+    one.kill()
+    one = produce(TAPEHOUSE_SYMBOLS="BTCUSDT")
+    for each in (both, one):
+        each.until_whole()
+        assert each.stop() == 0
+    on_the_topic = [row for row in told(raw_records(tape_settings, TRADES_TOPIC)) if row[0] == "BTCUSDT"]
+    assert len(set(on_the_topic)) < len(on_the_topic), "they did not overlap"
+    bronze = in_bronze(tape_settings, tmp_path / "lake")
+    for symbol in SYMBOLS:
+        ids = sorted(ident for name, first, last in bronze if name == symbol for ident in range(first, last + 1))
+        assert len(ids) > 100
+        assert ids == list(range(ids[0], ids[-1] + 1))
+
+
+def in_bronze(settings: Settings, root: Path) -> list[tuple[str, int, int]]:
+    """Take all that is on the tape to a lake; return the symbol and the ids of each row of its trades."""
+    lake = DeltaLake(str(root))
+    lake.create()
+    engine = EmbeddedEngine(lake, LiveView(), recover(lake, SYMBOLS), now=lambda: time.time_ns() // 1000)
+    tape = KafkaTapeReader(settings, since=0)
+    while batches := tape.read(5.0):
+        engine.fold(batches)
+    engine.close()
+    return lake.scan(TRADES).select("symbol", "first_trade_id", "last_trade_id").collect().rows()
 
 
 def test_it_tells_its_health_and_its_metrics_and_what_it_has_not(produce):
