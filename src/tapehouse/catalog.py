@@ -405,6 +405,7 @@ class Topic:
 
 TRADES_TOPIC = "crypto-prices"
 KLINES_TOPIC = "klines"
+CANDLES_TOPIC = "candles"
 CONTEXT_TOPICS = {"market_data": "market-data", "sentiment": "sentiment", "news": "news", "symbols": "symbols"}
 """The topic of each kind of observation about the market's context."""
 DEAD_LETTERS = "dead-letters"
@@ -423,7 +424,7 @@ TOPICS: Mapping[str, Topic] = {
         Topic(CONTEXT_TOPICS["sentiment"], "a value of the Fear & Greed index", "source"),
         Topic(CONTEXT_TOPICS["news"], "an item of a feed", "source"),
         Topic(CONTEXT_TOPICS["symbols"], "what the exchange says of a symbol", "source"),
-        Topic("candles", "a revision of a candle", "venue:symbol"),
+        Topic(CANDLES_TOPIC, "a revision of a candle, told once it is in `silver/candles`", "venue:symbol"),
         Topic(
             DEAD_LETTERS,
             "a message that is refused or of a kind nobody knows, with the reason",

@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 
+import polars as pl
 import uvloop
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -13,6 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from tapehouse.api.main import serve
 from tapehouse.api.status import create_app
+from tapehouse.catalog import CANDLES
 from tapehouse.errors import StreamError, TapehouseError
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.maintenance import Maintenance
@@ -29,10 +31,12 @@ from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.holes import Lasting
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.repairs import RepairDesk
+from tapehouse.streaming.rows import to_time
 from tapehouse.streaming.spark import SparkEngine
 from tapehouse.streaming.spark_progress import Progress
 from tapehouse.streaming.spark_session import SUBSCRIBED, start_query, start_session
 from tapehouse.tape.fetched import FetchedTape
+from tapehouse.tape.revisions import RevisionsTopic
 from tapehouse.tape.topics import require_topics
 from tapehouse.tape.transactions import GaveUpError
 
@@ -40,8 +44,8 @@ LOOK_EVERY = 1
 """Seconds between two looks at whether the query still runs."""
 LEAVE_WITHIN = 5.0
 """Seconds from being told to stop to the end of the process, whatever Spark, upkeep or a client still waits for."""
-PRODUCER = "tapehouse-stream"
-"""Its name to the brokers, for what it puts on the tape itself."""
+DAYS_TOLD = 8
+"""UTC days of candles that a start may tell of: what lies further back is no news on a topic that keeps a week."""
 REPAIR_AFTER = 10.0
 """Seconds a hole must last, with nothing on the tape left to read, before it is asked for here: its producer asks at
 once for those it knows of."""
@@ -74,11 +78,11 @@ async def _stream(settings: Settings) -> None:
 
 async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
     await asyncio.to_thread(require_topics, settings, SUBSCRIBED, may_wait)
-    stream = await asyncio.to_thread(Stream, settings)
+    stream = await asyncio.to_thread(Stream, settings, may_wait)
     maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
     exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
     app, over = create_app("Tapehouse stream", stream.report, settings), threading.Event()
-    tape = FetchedTape(settings, PRODUCER, binance_route(settings.symbols), lambda: may_wait() and not over.is_set())
+    tape = FetchedTape(settings, binance_route(settings.symbols), lambda: may_wait() and not over.is_set())
     try:
         async with asyncio.TaskGroup() as group:
             for work in (
@@ -98,19 +102,22 @@ async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
 
 
 class Stream:
-    """The running query over a lake that was recovered."""
+    """The running query over a lake that was recovered; it waits for the brokers as long as `may_wait` says so."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, may_wait: Callable[[], bool]) -> None:
         self._settings = settings
         self.lake: DeltaLake = open_lake(settings)
         self.maintenance = Maintenance(self.lake)
         recovered = recover(self.lake, settings.symbols, detection(settings), settings.coingecko_pins())
         self.clock = ArrivalClock(recovered.known_at)
+        revisions = RevisionsTopic(settings, may_wait)
+        tell_what_is_not_told(self.lake, revisions, recovered.known_at)
         self._engine = SparkEngine(
             self.lake,
             recovered,
             now=self.clock.now,
             keep_payload=settings.keep_payload,
+            tell=revisions.tell,
         )
         self._session: SparkSession = start_session(settings)
         self._progress, self._lasting = Progress(), Lasting(REPAIR_AFTER)
@@ -172,6 +179,14 @@ class Stream:
         if isinstance(self._engine.error, TapehouseError):
             return self._engine.error
         return StreamError(f"Spark ended the stream: {_reason(self._query)}")
+
+
+def tell_what_is_not_told(lake: DeltaLake, revisions: RevisionsTopic, known_at: int) -> None:
+    """Tell the revisions that came into the lake since the last one told; the first start tells none of the past."""
+    told_to = revisions.told_to()
+    days = lake.dates(CANDLES)[-DAYS_TOLD:] if told_to is not None else []
+    since = pl.col("known_at") >= to_time(told_to or 0)
+    revisions.catch_up((lake.scan(CANDLES, dates=[day]).filter(since).collect() for day in days), known_at)
 
 
 def _reason(query: StreamingQuery) -> str:

@@ -16,7 +16,7 @@ import polars as pl
 from pyspark.sql import DataFrame
 
 from tapehouse import telemetry
-from tapehouse.catalog import TABLES, TRADES
+from tapehouse.catalog import CANDLES, TABLES, TRADES
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.lake.loose_files import LooseFile
 from tapehouse.market.windows import SECOND, WATERMARK_DELAY, is_final, opened_at
@@ -42,11 +42,17 @@ REST_TRADES = frozenset({"trades", "aggTrades", "archive"})
 class SparkEngine:
     """`take` is called by Spark with each micro-batch, in order; `error` is what ended it.
 
-    `now` gives microseconds UTC and never goes back.
+    `now` gives microseconds UTC and never goes back. `tell` is called with revisions of candles that are committed.
     """
 
     def __init__(
-        self, lake: DeltaLake, recovered: Recovered, *, now: Callable[[], int], keep_payload: bool = True
+        self,
+        lake: DeltaLake,
+        recovered: Recovered,
+        *,
+        now: Callable[[], int],
+        keep_payload: bool = True,
+        tell: Callable[[pl.DataFrame], None] = lambda _revisions: None,
     ) -> None:
         self.application: Future[str] = Future()
         """The name under which batches are committed to bronze; to be set once the query runs."""
@@ -54,6 +60,7 @@ class SparkEngine:
         self._lake = lake
         self._ledgers = recovered.ledgers
         self._now = now
+        self._tell = tell
         self._aim = Aim(lake.root, lake.storage_options, keep_payload)
         self._quantities = Quantities(self._read_quantities)
         self._fold = Fold(self._ledgers, self._quantities.between, self._recall, recovered.context)
@@ -198,6 +205,8 @@ class SparkEngine:
             raise already_there(table, self._silver[table])
         self._silver[table] += 1
         telemetry.commits.labels(table).inc()
+        if table == CANDLES:
+            self._tell(frame)
 
     # What the fold asks for
 

@@ -36,6 +36,43 @@ class GaveUpError(Exception):
     """We are to stop, and the brokers are away."""
 
 
+class Transactions:
+    """Transactions under one name, in one session after the other: what `commit` returned from is there, perhaps twice.
+
+    Twice it is where a session ended with an answer outstanding. For one thread at a time; `topics` have to be there.
+    """
+
+    def __init__(
+        self, settings: Settings, transactional_id: str, topics: Sequence[str], may_wait: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._id = transactional_id
+        self._topics = topics
+        self._may_wait = may_wait
+        self.broker = BrokerState(settings.kafka_bootstrap)
+        self._session: Session | None = None
+
+    def commit(self, messages: Sequence[Message]) -> None:
+        """Write the messages as one transaction; wait for the brokers as long as `may_wait` says so.
+
+        Raise GaveUpError where we are to stop, ConfigError for a missing topic, TapeError where trying is no use.
+        """
+        while True:
+            try:
+                self._session = self._session or self._begun()
+                self._session.commit(messages)
+            except SessionOverError as over:
+                log.warning("written_again", writer=self._id, why=str(over), records=len(messages))
+                self._session = None
+            else:
+                return
+
+    def _begun(self) -> "Session":
+        session = Session(self._settings, self._id, self.broker, self._may_wait)
+        session.begin(self._topics)
+        return session
+
+
 class Session:
     """One life of a transactional producer; `may_wait` says whether to go on waiting for the brokers."""
 

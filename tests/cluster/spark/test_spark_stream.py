@@ -21,14 +21,17 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+import msgspec
 import obstore
 import polars as pl
 import pytest
+from confluent_kafka import Message
 from deltalake import DeltaTable
 from prometheus_client.parser import text_string_to_metric_families
 
 from tapehouse.catalog import (
     CANDLES,
+    CANDLES_TOPIC,
     DISCREPANCIES,
     KLINES,
     KLINES_TOPIC,
@@ -44,7 +47,7 @@ from tapehouse.lake.objects import objects
 from tapehouse.market.windows import SECOND, WATERMARK_DELAY
 from tapehouse.ports import Batch
 from tapehouse.profiles.history import run_rebuild
-from tapehouse.settings import load_settings
+from tapehouse.settings import Settings, load_settings
 from tapehouse.streaming.recovery import read_coverage
 
 WITHIN = 240.0
@@ -182,9 +185,9 @@ def metrics(url: str) -> Counter[str]:
 
 
 def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_engines_tables(
-    run_in, environment, tape, put, abort, bucket_lake, embedded_lake, changes_of, jvm_of
+    run_in, environment, tape, put, abort, bucket_lake, embedded_lake, changes_of, jvm_of, raw_records
 ):
-    lake, random = bucket_lake, Random(7)
+    lake, random, bootstrap = bucket_lake, Random(7), environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]
     assert run_in(environment, "topics", "apply").ends() == 0
 
     def start(*, until_more_than: int) -> Any:
@@ -234,6 +237,7 @@ def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_eng
     assert_same(lake, expected)
     assert_late_trades_changed_the_same(*changes)
     assert count(lake, DISCREPANCIES) == 1
+    assert_each_revision_is_told(lake, raw_records(Settings(_env_file=None, kafka_bootstrap=bootstrap), CANDLES_TOPIC))
     assert_one_engine_committed(lake)
     assert_a_rebuild_finds_nothing(run_in, environment, lake)
 
@@ -287,6 +291,13 @@ def remove_checkpoint(lake: DeltaLake) -> None:
     paths = [each["path"] for listed in obstore.list(store, prefix="_checkpoints") for each in listed]
     assert paths
     obstore.delete(store, paths)
+
+
+def assert_each_revision_is_told(lake: DeltaLake, records: list[Message]) -> None:
+    """The topic of candles has every revision of the table, some more than once, and nothing else."""
+    rows = lake.scan(CANDLES).collect().iter_rows(named=True)
+    stored = {(f"binance:{row['symbol']}".encode(), msgspec.json.encode(row)) for row in rows}
+    assert {(record.key(), record.value()) for record in records} == stored
 
 
 def assert_one_engine_committed(lake: DeltaLake) -> None:
