@@ -28,11 +28,11 @@ RUNTIME := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(wildcard $(WAREHOUSE
 WITH_CLUSTER := $(or $(wildcard $(DEV)),$(CLUSTER))
 WITH_WAREHOUSE := $(or $(wildcard $(DEV)),$(WAREHOUSE))
 
-.PHONY: help setup setup-cluster setup-warehouse setup-dev up demo cluster-up cluster-down test test-quick check format bench docs lock \
+.PHONY: help setup setup-cluster setup-warehouse setup-dev up demo cluster-up cluster-down cluster-pause cluster-resume test test-quick check format bench docs lock \
 	pin-jars chromium clean
 
 help: ## list what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
 	@echo "Ready: make up, make demo, or $(BIN)/tapehouse --help"
@@ -58,6 +58,14 @@ cluster-up: $(WITH_CLUSTER) ## run the cluster profile on this machine, on the e
 
 cluster-down: ## end the cluster of cluster-up; its data stay in data/cluster
 	@$(BIN)/python deploy/local/cluster.py down
+
+SERVICE ?= stream
+
+cluster-pause: ## end one service of cluster-up, SERVICE=stream if none is named, while the others go on
+	@$(BIN)/python deploy/local/cluster.py pause $(SERVICE)
+
+cluster-resume: ## start it again
+	@$(BIN)/python deploy/local/cluster.py resume $(SERVICE)
 
 test: $(DEV) chromium ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -1,5 +1,7 @@
 """The cluster profile on one machine, without containers: `cluster.py up`, `cluster.py down`; both may be repeated.
 
+`cluster.py pause stream` ends one service and `cluster.py resume stream` starts it again, while the others go on.
+
 Everything it makes lies in one folder: `data/cluster`, or the one CLUSTER_FOLDER names. CLUSTER_SOURCE=live takes
 Binance instead of the exchange in the box; CLUSTER_PORTS=free takes ports nobody uses instead of the usual ones.
 """
@@ -35,7 +37,8 @@ def up(root: Path) -> int:
         say("The cluster runs already.")
     else:
         fetch_all(root)
-        (root / "status.json").unlink(missing_ok=True)
+        for left in ("status.json", "paused"):
+            (root / left).unlink(missing_ok=True)
         began = begin(root)
     try:
         status = follow(root, began)
@@ -82,7 +85,7 @@ def follow(root: Path, began: subprocess.Popen[bytes] | None) -> Status:
     while True:
         status, lasted = read(root), time.monotonic() - since
         for name, standing in status["services"].items():
-            if standing["state"] in ("ready", "done") and name not in told:
+            if standing["state"] in ("ready", "done", "paused") and name not in told:
                 say(f"  {name:<13}{standing['state']} after {lasted:.0f} s")
                 told.add(name)
                 told_at = time.monotonic()
@@ -112,6 +115,32 @@ def down(root: Path) -> int:
         until(lambda: not runs(root), STOPS_WITHIN)
     say(f"The cluster has ended; its data stay in {root}")
     return 0
+
+
+def pause(root: Path, name: str) -> int:
+    """End one service and leave it so; the others go on without it."""
+    return _change(root, name, paused=True)
+
+
+def resume(root: Path, name: str) -> int:
+    """Start a service again that was paused, and wait until it is ready."""
+    return _change(root, name, paused=False)
+
+
+def _change(root: Path, name: str, *, paused: bool) -> int:
+    known = read(root)["services"].keys() if runs(root) else ()
+    if name not in known:
+        say(f"No service {name} runs here; there is {', '.join(known) or 'no cluster'}.")
+        return 1
+    file = root / "paused"
+    others = set(file.read_text().split() if file.exists() else ()) - {name}
+    scratch = file.with_suffix(".new")
+    scratch.write_text("\n".join(sorted(others | {name} if paused else others)))
+    scratch.replace(file)
+    wanted = "paused" if paused else "ready"
+    is_so = until(lambda: read(root)["services"][name]["state"] == wanted, STOPS_WITHIN if paused else STARTS_WITHIN)
+    say(f"{name} is {wanted}." if is_so else f"{name} is not {wanted} yet; its log is {root / name / 'log.txt'}")
+    return 0 if is_so else 1
 
 
 def read(root: Path) -> Status:
@@ -163,10 +192,17 @@ def describe(root: Path, environment: dict[str, str], status: Status) -> str:
 `make cluster-down` ends it; docs/how-to/run-a-cluster.md says more."""
 
 
-COMMANDS = {"up": up, "down": down, "supervise": supervise}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "up": up,
+    "down": down,
+    "pause": pause,
+    "resume": resume,
+    "supervise": supervise,
+}
 
 if __name__ == "__main__":
     try:
-        sys.exit(COMMANDS[sys.argv[1]](Path(os.environ.get("CLUSTER_FOLDER", "data/cluster")).absolute()))
+        folder = Path(os.environ.get("CLUSTER_FOLDER", "data/cluster")).absolute()
+        sys.exit(COMMANDS[sys.argv[1]](folder, *sys.argv[2:]))
     except PartMissingError as error:
         sys.exit(str(error))

@@ -1,5 +1,7 @@
 """Keep services running: start them wave after wave, start again what ends, and say how each one stands.
 
+Those whose names the file `paused` has, beside the file that says how they stand, are ended until it has them no more.
+
 Each service may be killed at any moment: its start is its recovery. When this process ends, however it ends, all of
 them end with it.
 """
@@ -26,7 +28,7 @@ STEADY_AFTER = 60.0
 
 @dataclass
 class Standing:
-    """How a service stands: waiting, starting, ready, done, ended."""
+    """How a service stands: waiting, starting, ready, done, ended, paused."""
 
     state: str = "waiting"
     pid: int | None = None
@@ -51,10 +53,21 @@ class Watched:
         self.standing.state = "starting"
         self.standing.pid = self.server.process.pid if self.server.process else None
 
+    def pause(self) -> None:
+        """End it until `launch`; one that has not begun, or has done its work, is left alone."""
+        if self.standing.state in ("starting", "ready", "ended"):
+            self.server.stop()
+            self.standing.state, self.standing.pid = "paused", None
+
+    def resume(self) -> None:
+        """Start it again where it is paused."""
+        if self.standing.state == "paused":
+            self.launch()
+
     def look(self) -> None:
         """Note what became of it; start it again when it ended and its pause is over."""
         standing, now = self.standing, time.monotonic()
-        if standing.state in ("waiting", "done"):
+        if standing.state in ("waiting", "done", "paused"):
             return
         if standing.state == "ended":
             if now >= self._start_at:
@@ -89,7 +102,7 @@ class Supervisor:
     def __init__(self, waves: Sequence[Sequence[Server]], status: Path) -> None:
         self._waves = [[Watched(server) for server in wave] for wave in waves]
         self._watched = [watched for wave in self._waves for watched in wave]
-        self._status = status
+        self._status, self._paused = status, status.with_name("paused")
         self._stopping = threading.Event()
         self._failed: str | None = None
         self._told = ""
@@ -109,7 +122,12 @@ class Supervisor:
             self._tell()
 
     def _step(self) -> None:
+        paused = self._paused.read_text().split() if self._paused.exists() else []
         for watched in self._watched:
+            if watched.server.folder.name in paused:
+                watched.pause()
+            else:
+                watched.resume()
             watched.look()
         unready = ([watched for watched in wave if not watched.was_ready] for wave in self._waves)
         for pending in next(filter(None, unready), ()):

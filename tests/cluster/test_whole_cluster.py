@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -27,10 +28,10 @@ class Cluster:
             (self.root / name).symlink_to(jars / name)
         self._folder = folder
 
-    def run(self, word):
-        """Run `cluster.py up` or `down` to its end."""
+    def run(self, *words):
+        """Run `cluster.py up` or another of its commands to its end."""
         return subprocess.run(
-            [sys.executable, "-B", ROOT / "deploy" / "local" / "cluster.py", word],
+            [sys.executable, "-B", ROOT / "deploy" / "local" / "cluster.py", *words],
             cwd=self._folder,
             env=os.environ | {"CLUSTER_FOLDER": str(self.root), "CLUSTER_PORTS": "free"},
             capture_output=True,
@@ -42,6 +43,17 @@ class Cluster:
     def environment(self):
         lines = (self.root / "environment").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+    def tapehouse(self, *words):
+        """Run a command of Tapehouse that means this cluster to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "tapehouse.cli", *words],
+            cwd=self._folder,
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def pids(self):
         services = json.loads((self.root / "status.json").read_text())["services"]
@@ -109,6 +121,18 @@ def test_one_command_starts_it_a_kill_costs_nothing_and_another_ends_it(cluster)
     until(lambda: not missing(cluster.ids()), lambda: f"trades are missing in bronze: {missing(cluster.ids())}")
     ids = cluster.ids()
     assert len(ids) == len(set(ids)), "a trade is in bronze twice"
+
+    today = datetime.now(UTC).date()
+    span = [(today + timedelta(days=days)).isoformat() for days in (-1, 1)]
+    rebuild = ("rebuild", "BTCUSDT", "--from", span[0], "--to", span[1])
+    refused = cluster.tapehouse(*rebuild)
+    assert (refused.returncode, "is being written by process" in refused.stderr) == (4, True), refused.stderr
+    assert cluster.run("pause", "stream").returncode == 0
+    rebuilt = cluster.tapehouse(*rebuild)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert cluster.run("resume", "stream").returncode == 0
+    held = max(cluster.ids())
+    until(lambda: max(cluster.ids()) > held, lambda: "the lake does not go on after a pause")
 
     pids = cluster.pids().values()
     assert cluster.run("up").returncode == 0

@@ -64,6 +64,19 @@ def test_a_service_that_is_killed_is_started_again(standing, until):
     assert standing("second")["restarts"] == 0
 
 
+@pytest.mark.usefixtures("supervised")
+def test_a_service_that_is_paused_ends_and_stays_so_until_it_is_resumed(tmp_path, standing, until):
+    until(lambda: standing("second")["state"] == "ready", "both are ready")
+    first, second = (standing(name)["pid"] for name in ("first", "second"))
+    (tmp_path / "paused").write_text("first\nnobody")
+    until(lambda: standing("first")["state"] == "paused", "it is paused")
+    assert not is_alive(first)
+    (tmp_path / "paused").write_text("")
+    until(lambda: standing("first")["state"] == "ready", "it is ready again")
+    assert standing("second")["pid"] == second
+    assert standing("first")["restarts"] == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_the_supervisor(supervised, standing, until, number):
     until(lambda: standing("second")["state"] == "ready", "both are ready")
