@@ -56,8 +56,13 @@ missing_trades = Gauge("tapehouse_missing_trades", "Trade ids known to exist and
 # The market's context: upstreams that are polled
 polls = Counter(
     "tapehouse_polls",
-    "Questions to upstreams, by outcome: answered, not_modified, limited, failed, gone.",
+    "Questions to upstreams, by outcome: answered, not_modified, idle, limited, failed, gone.",
     ["source", "outcome"],
+)
+answers_not_kept = Counter(
+    "tapehouse_answers_not_kept",
+    "Unreadable answers of upstreams that are not in bronze/rejected: their address had told too much of the kind.",
+    ["source"],
 )
 last_answer = Gauge(
     "tapehouse_last_answer_timestamp_seconds", "When an upstream that is polled last answered as it should.", ["source"]

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from tapehouse.producers.fear_greed import FearGreed, index_day, split
+from tapehouse.exchange.context.fear_greed import FearGreed as StandIn
+from tapehouse.producers.fear_greed import UNTOLD, FearGreed, fear_greed_source, index_day, split
 from tapehouse.producers.fetching import Answer, Validators
+from tapehouse.settings import Settings
+from tapehouse.tape.local import LocalTape
 
 RECEIVED = 1_800_000_000_000_000
 
@@ -78,12 +81,41 @@ def test_the_days_come_oldest_first():
 
 
 async def test_the_whole_history_is_asked_for_until_it_came_and_then_the_latest_month():
-    ask, upstream = Asking(b"<html>", body(day()), body(day()), None), index()
+    told = body(day(time_until_update="60"))
+    ask, upstream = Asking(b"<html>", told, told, told), index()
     found = [await upstream.fetch(ask) for _ in range(4)]
     assert ask.limits == ["0", "0", "31", "31"]
     assert found[0].problem
     assert list(found[0].frames) == [b"<html>"]
-    assert [len(each.frames) for each in found[1:]] == [1, 1, 0]
+    assert [len(each.frames) for each in found[1:]] == [1, 1, 1]
+
+
+async def test_where_the_days_do_not_say_when_the_next_is_due_the_newest_is_asked_for_alone():
+    told = body(day(time_until_update="3600"))
+    ask, upstream = Asking(body(day()), told, None, told, body(day()), None), index()
+    found = [await upstream.fetch(ask) for _ in range(6)]
+    assert ask.limits == ["0", "1", "31", "1", "31", "1"]
+    assert [each.next_in for each in found] == [0.0, 3630.0, 0.0, 3630.0, 0.0, UNTOLD]
+
+
+async def test_a_new_value_of_the_stand_in_is_told_within_a_minute_of_its_time(tmp_path, time, networked):
+    """Over the recorded shape: of many days none says when the next is due."""
+
+    class Market:
+        def now(self) -> int:
+            return time.clock.now()
+
+    upstream = StandIn(Market(), seed=1)
+    networked.answer = lambda request: (200, {}, upstream.answer("", request.url.params, {}).body)
+    source = fear_greed_source(Settings(_env_file=None, state=tmp_path), time.clock)
+    came = {}
+    for batch in await time.run(source, LocalTape(), 3.5 * 86_400):
+        for frame, received_at in zip(batch.frames, batch.received_at, strict=True):
+            came.setdefault(index_day(frame, received_at).key, received_at)
+    late = [at % 86_400_000_000 / 1e6 for at in sorted(set(came.values()))]
+    assert len(late) == 4
+    assert max(late) <= 61.0
+    assert len(networked.asked) < 4 * 8 * 2
 
 
 async def test_what_the_answer_says_went_wrong_is_told():
@@ -93,15 +125,7 @@ async def test_what_the_answer_says_went_wrong_is_told():
 
 @pytest.mark.parametrize(
     ("until", "next_in"),
-    [
-        ("3600", 3630.0),
-        ("10", 300.0),
-        ("-40", 300.0),
-        ("99999", 21_600.0),
-        ("soon", 21_600.0),
-        ("nan", 21_600.0),
-        (None, 21_600.0),
-    ],
+    [("3600", 3630.0), ("10", 300.0), ("-40", 300.0), ("99999", 21_600.0), ("soon", 0.0), ("nan", 0.0), (None, 0.0)],
 )
 async def test_it_is_asked_again_when_the_next_value_is_due_within_bounds(until, next_in):
     found = await index().fetch(Asking(body(day(time_until_update=until) if until else day())))
@@ -110,4 +134,4 @@ async def test_it_is_asked_again_when_the_next_value_is_due_within_bounds(until,
 
 async def test_an_answer_without_a_day_is_no_failure():
     found = await index().fetch(Asking(body()))
-    assert (list(found.frames), found.problem, found.next_in) == ([], "", 21_600.0)
+    assert (list(found.frames), found.problem, found.next_in) == ([], "", 0.0)

@@ -23,8 +23,8 @@ class Page:
 
     source, shape = "coingecko", "market_data"
 
-    def __init__(self, name="page", interval=60.0, fails=None) -> None:
-        self.name, self.interval, self._fails = name, interval, fails
+    def __init__(self, name="page", interval=60.0, fails=None, can_end=True) -> None:
+        self.name, self.interval, self._fails, self.can_end = name, interval, fails, can_end
 
     async def fetch(self, ask) -> Found:
         answer = await ask(f"http://{self.name}/")
@@ -140,6 +140,29 @@ async def test_retry_after_is_obeyed_over_restarts(time, world, start, tape):
     assert 1000.0 <= world.times[1] <= 1200.0
 
 
+async def test_one_that_always_finds_it_too_much_is_asked_ever_less_and_its_circuit_opens(time, world, start, tape):
+    world.answer = lambda _request: (429, {"Retry-After": "1"}, b"")
+    source = start(Page(interval=300.0))
+    await time.run(source, tape, 1500.0)
+    assert state(source) == "limited"
+    await time.run(source := start(Page(interval=300.0)), tape, DAY - 1500.0)
+    waits = [later - earlier for earlier, later in itertools.pairwise(world.times)]
+    assert [wait >= least for wait, least in zip(waits, (300, 600, 1200, 2400), strict=False)] == [True] * 4
+    assert all(3600.0 <= wait <= 3960.0 for wait in waits[4:])
+    assert state(source) == source.status().state == "circuit_open"
+    world.answer = lambda _request: (200, {}, b"{}")
+    await time.run(source := start(Page(interval=300.0)), tape, 2 * HOUR)
+    assert (state(source), source.status().connections[0].failures) == ("open", 0)
+
+
+async def test_the_longest_wait_that_can_be_asked_for_is_kept_over_a_restart(time, world, start, tape):
+    world.answer = lambda _request: (429, {"Retry-After": "99999999"}, b"")
+    await time.run(start(), tape, 1.0)
+    for _ in range(30):
+        await time.run(start(), tape, 0.75 * HOUR)
+    assert len(world.asked) == 1
+
+
 async def test_an_upstream_that_found_it_too_much_is_asked_half_as_much_for_an_hour(time, world, start, tape):
     answers = itertools.chain([(429, {"Retry-After": "1"}, b"")], itertools.repeat((200, {}, b"{}")))
     world.answer = lambda _request: next(answers)
@@ -167,6 +190,61 @@ async def test_gone_ends_it_for_good_and_the_others_go_on(time, world, start, ta
     assert sum(request.url.host == "old" for _, request in world.asked) == 1
     assert source.status().connected
     assert "gone" in source.status().notes[0]
+
+
+async def test_only_what_can_end_is_ended_by_being_gone(time, world, start, tape):
+    world.answer = lambda _request: (410, {}, b"") if time.now < START + HOUR else (200, {}, b"{}")
+    await time.run(start(), tape, 1.0)  # what could end is remembered as ended
+    source = start(Page(can_end=False))
+    await time.run(source, tape, 5 * HOUR)
+    assert (state(source), source.status().notes) == ("open", ())
+
+
+@pytest.mark.parametrize(
+    ("there", "problem"), [((200, {}, b"<html>"), "not JSON"), ((410, {}, b""), "gone"), (httpx.ConnectError(""), "")]
+)
+async def test_where_it_moved_is_not_remembered_when_nothing_readable_is_there(
+    time, world, start, tape, there, problem
+):
+    """Captive portals send everybody to a page of theirs, and say that it is for good."""
+
+    class Json(Page):
+        async def fetch(self, ask):
+            answer = await ask("http://page/")
+            return Found([answer.body], problem="" if answer.body == b"{}" else "not JSON")
+
+    def answer(request):
+        if time.now >= START + HOUR:
+            return (200, {}, b"{}")
+        return (301, {"Location": "http://portal/"}, b"") if request.url.host == "page" else there
+
+    world.answer = answer
+    source = start(Json(can_end=False))
+    await time.run(source, tape, HOUR)
+    assert problem in source.status().last_error
+    hosts = [request.url.host for _, request in world.asked]
+    assert hosts.count("page") == hosts.count("portal") >= 2
+    asked = len(hosts)
+    await time.run(source := start(Json(can_end=False)), tape, 2 * HOUR)
+    assert state(source) == "open"
+    assert {request.url.host for _, request in world.asked[asked:]} == {"page"}
+
+
+async def test_where_it_moved_is_left_when_it_fails_there_and_it_ends_only_if_it_is_gone_from_there_too(
+    time, world, start, tape
+):
+    def answer(request):
+        if request.url.host == "page":
+            return 301, {"Location": "http://elsewhere/"}, b""
+        return (200, {}, b"{}") if time.now < START + HOUR else (410, {}, b"")
+
+    world.answer = answer
+    source = start()
+    await time.run(source, tape, 2 * HOUR, loops=1)
+    hosts = [request.url.host for _, request in world.asked]
+    assert hosts[-3:] == ["elsewhere", "page", "elsewhere"]
+    assert hosts.count("page") == 2
+    assert state(source) == "ended"
 
 
 async def test_where_it_moved_for_good_is_asked_from_then_on_and_left_when_that_fails(time, world, start, tape):
@@ -213,6 +291,46 @@ async def test_an_answer_that_cannot_be_cut_is_delivered_whole_and_counts_as_a_f
     assert source.status().last_error == "not JSON"
     assert not source.status().connected
     assert "If-None-Match" not in world.asked[-1][1].headers
+
+
+async def test_an_answer_that_breaks_its_reader_is_delivered_whole(time, world, start, tape):
+    world.answer = lambda _request: (200, {}, b"a strange answer")
+    (batch,) = await time.run(start(Page(fails=ValueError("a fault in a parser"))), tape, 1.0)
+    assert batch.frames == [b"a strange answer"]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(2_000_000, 2), (300_000, 2 * 3), (6_000, None)])
+async def test_unreadable_answers_that_differ_do_not_fill_the_lake(time, world, start, tape, size, kept):
+    class Html(Page):
+        async def fetch(self, ask):
+            answer = await ask("http://page/")
+            return Found([answer.body], problem="not JSON")
+
+    def not_kept() -> float:
+        return REGISTRY.get_sample_value("tapehouse_answers_not_kept_total", {"source": "coingecko"}) or 0.0
+
+    before = not_kept()
+    world.answer = lambda _request: (200, {}, b"%06d" % len(world.asked) * (size // 6))
+    batches = []
+    for day in range(2):
+        time.now = START + day * DAY
+        batches += await time.run(source := start(Html()), tape, 2 * HOUR)
+    told = sum(len(batch.frames) for batch in batches)
+    assert len(world.asked) == told + not_kept() - before
+    assert told == (kept or len(world.asked))
+    assert ("not kept" in source.status().last_error) == (kept is not None)
+
+
+async def test_what_needs_not_be_asked_is_neither_fresh_nor_stale(time, world, start, tape):
+    class Nothing(Page):
+        async def fetch(self, _ask):
+            return Found()
+
+    world.answer = lambda _request: (500, {}, b"")
+    source = start(Nothing("nothing"), Page("page"))
+    await time.run(source, tape, HOUR, loops=2)
+    assert [poll.state for poll in source.status().connections] == ["idle", "circuit_open"]
+    assert (source.status().state, source.status().stale) == ("circuit_open", 1)
 
 
 async def test_what_it_told_goes_stale_and_says_so(time, world, start, tape):

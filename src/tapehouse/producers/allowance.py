@@ -2,12 +2,18 @@
 
 import msgspec
 
+from tapehouse.errors import RateLimitedError
+
 MINUTE = 60.0
 DAY = 86_400.0
 AT_ONCE = 0.1
 """The part of a day's questions that may be asked ahead of an even pace: a start asks more than the hours after it."""
 SLOWED_FOR = 3600.0
 """Seconds for which half as many questions a minute are asked after the upstream found them too many."""
+
+
+class SpentError(RateLimitedError):
+    """We ask no more for now, so as to keep within what an upstream allows: nothing is wrong with it."""
 
 
 class Spent(msgspec.Struct):

@@ -6,6 +6,7 @@
 
 import re
 from datetime import UTC, datetime
+from math import isnan, nan
 
 import msgspec
 
@@ -21,8 +22,12 @@ EARLIEST = 1_514_764_800
 """The index begins on 2018-02-01; what is said to be of before 2018 (seconds) is not of it."""
 RECENT_DAYS = 31
 """So many days are asked for once the history is there: an outage of a month leaves no hole."""
+NEWEST = 1
+"""For so many days alone alternative.me tells for certain when the next value is due; with more it may not."""
 LATE_BY, SOONEST = 30.0, 300.0
 """Seconds after the time at which a new value is due, and between two questions at least."""
+UNTOLD = 3600.0
+"""Seconds to the next look at most where it is not told when a value is due."""
 PER_MINUTE = 10
 
 
@@ -84,24 +89,27 @@ def split(body: bytes) -> list[bytes]:
 class FearGreed:
     """The index at `address`: its whole history with the first answer of a process, then the latest days.
 
-    `interval` are the seconds between two questions at most; it is asked sooner where a new value is due.
+    `interval` are the seconds between two looks at most; it is asked sooner where a new value is due. Where the days do
+    not say when that is, the newest day alone is asked for at once.
     """
 
     name = "index"
     source = SOURCE
     shape: Shape = "sentiment"
+    can_end = False
 
     def __init__(self, address: str, interval: float) -> None:
         self.interval = interval
         self._address = address
         self._has_history = False
+        self._asks_when = False
 
     async def fetch(self, ask: Ask) -> Found:
-        """Ask for the days that may be new."""
-        limit = RECENT_DAYS if self._has_history else 0
+        """Ask for the days that may be new, or for when there will be one."""
+        limit = NEWEST if self._asks_when else RECENT_DAYS if self._has_history else 0
         answer = await ask(self._address, params={"limit": str(limit), "format": "json"})
         if answer.not_modified:
-            return Found()
+            return Found(next_in=self._until_next([]))
         try:
             frames = split(answer.body)
             told = _ANSWER.decode(answer.body).metadata.error
@@ -113,13 +121,16 @@ class FearGreed:
         return Found(frames, next_in=self._until_next(frames))
 
     def _until_next(self, frames: list[bytes]) -> float:
-        """Return when the next value is due, and a little later: they are late at times."""
+        """Return when the next value is due, and a little later: they are late at times. 0.0: ask when that is."""
         try:
             told = _DAY.decode(frames[-1]).time_until_update
-            due = self.interval if told is None else _whole_number(told)
+            due = nan if told is None else float(_whole_number(told))
         except (IndexError, ValueError, msgspec.MsgspecError):
-            due = self.interval
-        return min(max(due + LATE_BY, SOONEST), self.interval)
+            due = nan
+        self._asks_when = isnan(due) and not self._asks_when
+        if self._asks_when:
+            return 0.0
+        return min(UNTOLD if isnan(due) else max(due + LATE_BY, SOONEST), self.interval)
 
 
 def fear_greed_source(settings: Settings, clock: Clock) -> PolledSource:

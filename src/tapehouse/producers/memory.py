@@ -12,6 +12,9 @@ import structlog
 from tapehouse.errors import ConfigError
 from tapehouse.producers.allowance import Spent
 
+MOST_REFUSED = 1024 * 1024
+"""Bytes of unreadable answers of one address that are handed on in a day; the first of a day is, however large."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -22,8 +25,20 @@ class Remembered(msgspec.Struct):
     not_before: float = 0.0
     failures: int = 0
     moved_to: str = ""
+    refused_on: int = 0
+    """The day (since 1970, UTC) of which `refused_bytes` are the bytes of unreadable answers that were handed on."""
+    refused_bytes: int = 0
     ended: str = ""
     """Why it is asked no more, empty while it is."""
+
+    def has_room(self, size: int, today: int) -> bool:
+        """Tell whether an unreadable answer of so many bytes may be handed on today; it is counted if so."""
+        if self.refused_on != today:
+            self.refused_on, self.refused_bytes = today, 0
+        if self.refused_bytes and self.refused_bytes + size > MOST_REFUSED:
+            return False
+        self.refused_bytes += size
+        return True
 
 
 class _Record(msgspec.Struct):

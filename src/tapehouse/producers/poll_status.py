@@ -8,10 +8,10 @@ import msgspec
 MOST_NAMED = 3
 """Addresses of one kind that are named, stale or ended; the others are counted."""
 
-PollState = Literal["connecting", "open", "backing_off", "limited", "circuit_open", "ended"]
-"""`connecting`: nothing came yet; `open`: the last question was answered; `backing_off`: it failed and is asked again
-soon; `circuit_open`: it failed too often and is only tried now and then; `limited`: we wait as we were asked to;
-`ended`: it is asked no more."""
+PollState = Literal["connecting", "open", "idle", "backing_off", "limited", "circuit_open", "ended"]
+"""`connecting`: nothing came yet; `open`: the last question was answered; `idle`: nothing needs to be asked;
+`backing_off`: it failed and is asked again soon; `circuit_open`: it failed too often and is only tried now and then;
+`limited`: we wait as we were asked to; `ended`: it is asked no more."""
 
 
 SourceState = Literal["connecting", "connected", "stale", "limited", "circuit_open", "silent"]
@@ -36,14 +36,14 @@ class PollStatus(msgspec.Struct, frozen=True):
 
     @property
     def connected(self) -> bool:
-        """Whether what it tells is as new as it should be."""
-        return self.fresh
+        """Whether what it tells is as new as it should be, or needs to be told by nobody."""
+        return self.fresh or self.state == "idle"
 
     @property
     def stale(self) -> bool:
         """Whether it should have told something by now and has not; one that waits for its first answer is not."""
         told_or_tried = bool(self.last_message_at or self.failures) or self.state == "limited"
-        return told_or_tried and not self.fresh and self.state != "ended"
+        return told_or_tried and not self.fresh and self.state not in ("ended", "idle")
 
 
 class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
@@ -75,7 +75,7 @@ def source_status(
     name: str, polls: tuple[PollStatus, ...], *, today: int, a_day: int | None, notes: tuple[str, ...] = ()
 ) -> PolledStatus:
     """Return the status of a source from that of its addresses."""
-    asked = [poll for poll in polls if poll.state != "ended"]
+    asked = [poll for poll in polls if poll.state not in ("ended", "idle")]
     stale = [poll.name for poll in asked if poll.stale]
     worst = max(asked, key=lambda poll: poll.failures, default=None)
     return PolledStatus(

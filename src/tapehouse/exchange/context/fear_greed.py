@@ -24,7 +24,11 @@ class FearGreed:
         self._seed = seed
 
     def answer(self, _path: str, query: Mapping[str, str], _headers: Mapping[str, str]) -> Answer:
-        """Give the last `limit` days, one without it, all with 0."""
+        """Give the last `limit` days, one without it, all with 0.
+
+        Only a single day says when the next is due. Recorded days have no such field, and of many days the newest may
+        have it or not: who can do without it can do with it.
+        """
         text = query.get("limit", "1")
         limit = int(text) if text.isdecimal() else 1
         today = self._market.now() // DAY

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from itertools import islice
 
 import msgspec
@@ -11,6 +12,8 @@ from tapehouse.market.coins import base_of, coins_named
 MOST_NOTES = 10
 MOST_COINS = 1_000
 """Coins that are asked for, at most."""
+
+_base = lru_cache(4096)(base_of)  # asked for each symbol with every question
 
 
 class ListedCoin(msgspec.Struct):
@@ -77,4 +80,4 @@ class Coins:
         return named[0] if len(named) == 1 else None
 
     def _tickers(self) -> list[str]:
-        return list(dict.fromkeys(base_of(symbol) for symbol in self._followed() if not symbol.startswith("*")))
+        return list(dict.fromkeys(_base(symbol) for symbol in self._followed() if not symbol.startswith("*")))

@@ -8,13 +8,13 @@ import structlog
 from tapehouse.market.windows import DAY
 from tapehouse.ports import Shape
 from tapehouse.producers.coingecko.coins import Coins
+from tapehouse.producers.coingecko.pace import HISTORY_PAUSE
 from tapehouse.producers.coingecko.source import (
     HISTORY_DAYS,
-    HISTORY_INTERVAL,
+    CoinsList,
     asked_source,
     chart,
     door_of,
-    learn,
     plan_of,
 )
 from tapehouse.producers.coingecko.wire import HISTORY
@@ -35,7 +35,8 @@ class CoinsPast:
 
     name, source = "backfill", HISTORY
     shape: Shape = "market_data"
-    interval = HISTORY_INTERVAL
+    can_end = False
+    interval = HISTORY_PAUSE
 
     def __init__(
         self,
@@ -50,37 +51,40 @@ class CoinsPast:
         self._settings = settings
         self._coins = Coins(lambda: symbols, settings.coingecko_pins())
         self._door = door_of(settings)
+        self._list = CoinsList(self._door, self._coins)
         self._span = span
         self._clock = clock
         self._lacks = lacks
         self._tell = tell
-        self._left: list[str] | None = None
+        self._done: set[str] = set()
         self.is_told = False
         self.refused: dict[str, str] = {}
 
     def polled(self) -> PolledSource:
         """Return the source that asks for it, within what CoinGecko allows."""
-        return asked_source(self._settings, [self], self._coins, self._clock, alone=False)
+        return asked_source(self._settings, [self], self._clock, notes=self._coins.notes, alone=False)
 
     async def fetch(self, ask: Ask) -> Found:
-        """Ask for the next coin that lacks a day."""
-        await learn(self._door, ask, self._coins)
-        if self._left is None:
-            self._left = [coin for coin in self._coins.ids() if self._lacks(coin)]
-        if not self._left:
+        """Ask for the next coin that lacks a day; for the list of coins once the well-known ones are done."""
+        coin = next((coin for coin in self._coins.ids() if self._is_left(coin)), None)
+        if coin is None and self._coins.needs_list():
+            return msgspec.structs.replace(await self._list.fetch(ask), next_in=0.0)
+        if coin is None:
             self.is_told = True
             return Found()
-        coin = self._left[0]
         try:
             found = await chart(self._door, ask, coin, self._days())
         except (RefusedError, GoneError) as error:
             self.refused[coin] = str(error)
             found = Found()
         if not found.problem:
-            del self._left[0]
+            self._done.add(coin)
             self._tell(coin)
         within = [frame for frame in found.frames if found.problem or self._is_within(frame)]
         return Found(within, problem=found.problem, next_in=0.0)
+
+    def _is_left(self, coin: str) -> bool:
+        return coin not in self._done and self._lacks(coin)
 
     def _days(self) -> int:
         """Return how many days back to ask for; without a paid plan CoinGecko refuses more than a year."""

@@ -1,4 +1,7 @@
-"""CoinGecko polled: the coins of the followed symbols, their prices in between, the whole market, and the past year."""
+"""CoinGecko polled: the coins of the followed symbols, their prices in between, the whole market, and the past year.
+
+A question is about one page of coins; what it brings is told before the next page is asked for.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -6,7 +9,9 @@ import msgspec
 import structlog
 
 from tapehouse.ports import Shape
+from tapehouse.producers.allowance import DAY, MINUTE
 from tapehouse.producers.coingecko.coins import Coins
+from tapehouse.producers.coingecko.pace import COINS_A_PAGE, HISTORY_INTERVAL, Pace
 from tapehouse.producers.coingecko.wire import (
     GLOBAL,
     HISTORY,
@@ -22,16 +27,16 @@ from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Ask, Clock, Found, Upstream
 from tapehouse.settings import Settings
 
-COINS_A_PAGE = 100
-"""Coins of one question: their ids fit an address."""
 PRO_URL = "https://pro-api.coingecko.com/api/v3"
-DEMO_A_DAY, DEMO_INTERVAL = 320, 600.0
-"""A demo key has 10,000 questions a month; so few a day, and so many seconds between two of a kind, keep within it."""
+DEMO_A_DAY = 320
+"""A demo key has 10,000 questions a month; so many a day keep within it."""
 GLOBAL_INTERVAL = 600.0
+LIST_INTERVAL = 3600.0
+"""Seconds between two looks whether a ticker is followed that only the list of all coins can explain."""
+EARLY_LOOKS, EARLY_PAUSE = 3, 20.0
+"""How often, and after how many seconds, a question looks anew at the start: the list may have named more coins."""
 HISTORY_DAYS = 365
 """What CoinGecko gives without a paid plan."""
-HISTORY_PAUSE, HISTORY_INTERVAL = 30.0, 3600.0
-"""Seconds between two coins' histories, and between two looks whether there is a new coin."""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 
 log = structlog.get_logger(__name__)
@@ -52,25 +57,44 @@ class Door:
 class _OfCoins:
     """A question about the followed coins, as many at a time as fit."""
 
+    name: str
     shape: Shape = "market_data"
+    can_end = False
 
-    def __init__(self, door: Door, coins: Coins, interval: float) -> None:
-        self.interval = interval
+    def __init__(self, door: Door, pace: Pace) -> None:
         self._door = door
-        self._coins = coins
+        self._pace = pace
+        self._told: set[str] = set()
+        self._next_page = 0
+        self._early_looks = EARLY_LOOKS
 
-    async def _pages(self, ask: Ask, path: str, cut: Callable[[bytes], list[bytes]], **params: str) -> Found:
-        await learn(self._door, ask, self._coins)
-        frames: list[bytes] = []
-        coins = self._coins.ids()
-        for first in range(0, len(coins), COINS_A_PAGE):
-            ids = ",".join(coins[first : first + COINS_A_PAGE])
-            answer = await self._door.ask(ask, path, ids=ids, **params)
-            found = _cut(answer, cut)
-            if found.problem:
-                return Found([*frames, *found.frames], problem=found.problem)
-            frames += found.frames
-        return Found(frames)
+    @property
+    def interval(self) -> float:
+        """The seconds in which each coin is asked for once."""
+        return self._pace.interval(self.name)
+
+    async def _page(self, ask: Ask, path: str, cut: Callable[[bytes], list[bytes]], **params: str) -> Found:
+        """Ask for a page: the first with a coin that was never told, else the one after the last."""
+        pages = self._pace.pages()
+        if not pages:
+            return Found(next_in=self._pause(1))
+        self._told.intersection_update(coin for page in pages for coin in page)
+        in_turn = self._next_page % len(pages)
+        number = next((n for n, page in enumerate(pages) if not self._told.issuperset(page)), in_turn)
+        found = _cut(await self._door.ask(ask, path, ids=",".join(pages[number]), **params), cut)
+        if found.problem:
+            return found
+        self._told.update(pages[number])
+        self._next_page = number + 1
+        is_told = all(self._told.issuperset(page) for page in pages)
+        return msgspec.structs.replace(found, next_in=self._pause(len(pages)) if is_told else 0.0)
+
+    def _pause(self, pages: int) -> float:
+        pause = self.interval / pages
+        if self._pace.is_complete() or not self._early_looks:
+            return pause
+        self._early_looks -= 1
+        return min(pause, EARLY_PAUSE)
 
 
 class Markets(_OfCoins):
@@ -80,7 +104,7 @@ class Markets(_OfCoins):
 
     async def fetch(self, ask: Ask) -> Found:
         """Ask for the followed coins."""
-        return await self._pages(ask, "coins/markets", split_markets, vs_currency="usd", per_page=str(COINS_A_PAGE))
+        return await self._page(ask, "coins/markets", split_markets, vs_currency="usd", per_page=str(COINS_A_PAGE))
 
 
 class Prices(_OfCoins):
@@ -92,7 +116,7 @@ class Prices(_OfCoins):
         """Ask for the followed coins."""
         wanted = ("market_cap", "24hr_vol", "24hr_change", "last_updated_at")
         more = {f"include_{name}": "true" for name in wanted}
-        return await self._pages(ask, "simple/price", split_prices, vs_currencies="usd", precision="full", **more)
+        return await self._page(ask, "simple/price", split_prices, vs_currencies="usd", precision="full", **more)
 
 
 class Global:
@@ -100,14 +124,43 @@ class Global:
 
     name, source = "global", GLOBAL
     shape: Shape = "market_data"
+    can_end = False
 
-    def __init__(self, door: Door, interval: float) -> None:
-        self.interval = interval
+    def __init__(self, door: Door, pace: Pace) -> None:
         self._door = door
+        self._pace = pace
+
+    @property
+    def interval(self) -> float:
+        """The seconds between two questions."""
+        return self._pace.interval(self.name)
 
     async def fetch(self, ask: Ask) -> Found:
         """Ask."""
         return _cut(await self._door.ask(ask, "global"), split_global)
+
+
+class CoinsList:
+    """`/coins/list`: what names the coins of tickers that are not well known; asked for when needed, until it came."""
+
+    name, source = "list", MARKETS
+    shape: Shape = "market_data"
+    can_end = False
+    interval = LIST_INTERVAL
+
+    def __init__(self, door: Door, coins: Coins) -> None:
+        self._door = door
+        self._coins = coins
+
+    async def fetch(self, ask: Ask) -> Found:
+        """Ask where only the list can explain a ticker; a list that cannot be read is told whole, to be refused."""
+        if not self._coins.needs_list():
+            return Found()
+        return _cut(await self._door.ask(ask, "coins/list"), self._learn)
+
+    def _learn(self, body: bytes) -> list[bytes]:
+        self._coins.learn(body)
+        return []
 
 
 class History:
@@ -115,27 +168,35 @@ class History:
 
     name, source = "history", HISTORY
     shape: Shape = "market_data"
-    interval = HISTORY_INTERVAL
+    can_end = False
 
-    def __init__(self, door: Door, coins: Coins, held: Collection[str]) -> None:
+    def __init__(self, door: Door, pace: Pace, held: Collection[str]) -> None:
         self._door = door
-        self._coins = coins
+        self._pace = pace
         self._done = set(held)
+
+    @property
+    def interval(self) -> float:
+        """The seconds to the next coin's, or to the next look whether there is a new coin."""
+        left = len(self._left())
+        return self._pace.history_pause(left) if left else HISTORY_INTERVAL
 
     async def fetch(self, ask: Ask) -> Found:
         """Ask for the next coin that lacks its past."""
-        await learn(self._door, ask, self._coins)
-        coin = next((coin for coin in self._coins.ids() if coin not in self._done), None)
-        if coin is None:
+        left = self._left()
+        if not left:
             return Found()
         try:
-            found = await chart(self._door, ask, coin, HISTORY_DAYS)
+            found = await chart(self._door, ask, left[0], HISTORY_DAYS)
         except (RefusedError, GoneError) as error:  # this coin's past is not to be had: go on with the next
-            log.warning("history_refused", source=self.source, coin=coin, why=str(error))
+            log.warning("history_refused", source=self.source, coin=left[0], why=str(error))
             found = Found()
         if not found.problem:
-            self._done.add(coin)
-        return msgspec.structs.replace(found, next_in=HISTORY_PAUSE)
+            self._done.add(left[0])
+        return found
+
+    def _left(self) -> list[str]:
+        return [coin for coin in self._pace.coins() if coin not in self._done]
 
 
 async def chart(door: Door, ask: Ask, coin: str, days: int) -> Found:
@@ -149,34 +210,50 @@ def coingecko_source(
     settings: Settings, followed: Callable[[], Iterable[str]], history_held: Collection[str], clock: Clock
 ) -> PolledSource:
     """Return the source as it is set: for the symbols `followed` gives, whose coins `history_held` have their past."""
-    plan, door = plan_of(settings), door_of(settings)
-    least = DEMO_INTERVAL if plan == "demo" else 0.0
-    coins = Coins(followed, settings.coingecko_pins())
+    door, coins = door_of(settings), Coins(followed, settings.coingecko_pins())
+    a_minute_all_day = settings.coingecko_per_minute * DAY / MINUTE
+    pace = Pace(
+        coins,
+        min(a_minute_all_day, a_day_of(settings) or a_minute_all_day),
+        by_page={Markets.name: settings.coingecko_interval, Prices.name: settings.coingecko_price_interval},
+        whole={Global.name: GLOBAL_INTERVAL},
+    )
     upstreams: list[Upstream] = [
-        Markets(door, coins, max(settings.coingecko_interval, least)),
-        Prices(door, coins, max(settings.coingecko_price_interval, least)),
-        Global(door, max(GLOBAL_INTERVAL, least)),
-        *([History(door, coins, history_held)] if settings.coingecko_history else []),
+        CoinsList(door, coins),
+        Markets(door, pace),
+        Prices(door, pace),
+        Global(door, pace),
+        *([History(door, pace, history_held)] if settings.coingecko_history else []),
     ]
-    return asked_source(settings, upstreams, coins, clock)
+    return asked_source(settings, upstreams, clock, notes=lambda: (*coins.notes(), *pace.notes()))
 
 
 def asked_source(
-    settings: Settings, upstreams: Sequence[Upstream], coins: Coins, clock: Clock, *, alone: bool = True
+    settings: Settings,
+    upstreams: Sequence[Upstream],
+    clock: Clock,
+    *,
+    notes: Callable[[], tuple[str, ...]],
+    alone: bool = True,
 ) -> PolledSource:
-    """Return these questions as a source within what CoinGecko allows; see `PolledSource` for `alone`."""
+    """Return these questions as a source within what CoinGecko allows; see `PolledSource` for `notes` and `alone`."""
     return PolledSource(
         MARKETS,
         upstreams,
         settings.state,
         clock=clock,
         per_minute=settings.coingecko_per_minute,
-        per_day=DEMO_A_DAY if plan_of(settings) == "demo" else None,
+        per_day=a_day_of(settings),
         secrets=[_key(settings)],
         explain=explain,
-        notes=coins.notes,
+        notes=notes,
         alone=alone,
     )
+
+
+def a_day_of(settings: Settings) -> int | None:
+    """Return how many questions a day the plan allows, None where it counts none."""
+    return DEMO_A_DAY if plan_of(settings) == "demo" else None
 
 
 def plan_of(settings: Settings) -> str:
@@ -210,16 +287,6 @@ def _messages(told: object) -> Iterator[str]:
             yield inner
         else:
             yield from _messages(inner)
-
-
-async def learn(door: Door, ask: Ask, coins: Coins) -> None:
-    """Ask for the list of all coins where only it can explain a ticker."""
-    if coins.needs_list():
-        answer = await door.ask(ask, "coins/list")
-        try:
-            coins.learn(answer.body)
-        except UNREADABLE as error:
-            log.warning("coins_not_listed", source=MARKETS, why=str(error)[:200])
 
 
 def _cut(answer: Answer, cut: Callable[[bytes], list[bytes]]) -> Found:
