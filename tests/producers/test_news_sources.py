@@ -1,6 +1,7 @@
 """Feeds and NewsAPI polled over real sockets: politely, and whatever the other side does."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,14 @@ from tapehouse.exchange.context.faults import Fault
 from tapehouse.exchange.main import ExchangeOptions, running_exchange
 from tapehouse.producers import newsapi, rss
 from tapehouse.producers.fetching import MOST_AT_ONCE
-from tapehouse.producers.news_sources import LARGEST_FEED, feeds, left_out_notes, newsapi_source, rss_source
+from tapehouse.producers.news_sources import (
+    LARGEST_FEED,
+    feeds,
+    left_out_notes,
+    newsapi_source,
+    rss_source,
+    secrets_of,
+)
 from tapehouse.producers.polled_source import PolledSource
 from tapehouse.producers.polling import Clock
 from tapehouse.settings import Settings
@@ -216,6 +224,38 @@ async def test_a_feed_in_trouble_says_so_and_slows_no_other(exchange, polled, re
     assert len(whole) == (fault["kind"] == "html")
 
 
+async def test_feeds_that_drip_do_not_keep_the_others_waiting(exchange, polled, reading, eventually):
+    dripping = [f"{exchange.rest_url}/feeds/drip-{number}" for number in range(2 * MOST_AT_ONCE)]
+    for address in dripping:
+        exchange.context_faults.lay(Fault(on=f"feeds/{address.rpartition('/')[2]}", kind="slow_drip", drip=1))
+    async with polled(reading.tape, *dripping, f"{exchange.rest_url}/feeds/ledger-daily", interval=600) as source:
+        await eventually(lambda: source.status().connections[-1].fresh)
+        assert {poll.state for poll in source.status().connections[:-1]} == {"connecting"}
+        assert {poll.failures for poll in source.status().connections} == {0}
+
+
+async def test_a_token_in_the_address_of_a_feed_is_told_to_nobody_when_the_feed_repeats_it(web, reading, tmp_path):
+    token, address = "marked%2Dtoken-1", f"{web.url}/feed?format=xml&token=marked%2Dtoken-1&q=cryptocurrency"
+    page = b"<html>no feed at %s, for cryptocurrency</html>"
+    web.pages[address.removeprefix(web.url)] = (200, {}, page % address.encode() + b" marked-token-1")
+    source = rss_source(settings(tmp_path, rss_feeds=(address,)), Clock())
+    async with running(source, reading.tape):
+        (frame,) = await reading.until(lambda frames: len(frames) == 1)
+        status = repr(source.status())
+    assert b"cryptocurrency</html> ***" in frame
+    told = [status, frame.decode(), *(path.read_text() for path in tmp_path.iterdir())]
+    assert not [text for text in told if token in text or "marked-token" in text]
+
+
+def test_only_what_looks_secret_in_an_address_is_hidden():
+    addresses = [
+        "https://reader:hunter2hunter2@a.example/feed",
+        "https://b.example/feed?outputType=xml&q=cryptocurrency&keyword=ethereum-news&key=short",
+        "https://c.example/feed?api_key=abcdefgh&id=0123456789abcdef&since=1234567890123456",
+    ]
+    assert secrets_of(addresses) == ["0123456789abcdef", "hunter2hunter2", "abcdefgh"]
+
+
 @pytest.mark.parametrize("kind", ["wrong_charset", "truncated"])
 async def test_a_feed_that_is_spoilt_is_salvaged(exchange, polled, reading, kind):
     exchange.context_faults.lay(Fault(on="feeds", kind=kind))
@@ -287,6 +327,28 @@ async def test_newsapi_that_has_had_enough_is_left_alone_for_an_hour(exchange, t
         (poll,) = source.status().connections
     assert poll.next_at - Clock().now() > 3_500_000_000
     assert "rateLimited" in poll.last_error
+
+
+async def test_that_newsapi_may_have_had_more_than_an_answer_holds_is_said(web, tmp_path, reading, eventually):
+    def found(first: int) -> bytes:
+        articles = [
+            {"title": f"T {n}", "url": f"https://e.com/{n}", "publishedAt": None} for n in range(first, first + 100)
+        ]
+        return json.dumps({"status": "ok", "totalResults": 5000, "articles": articles}).encode()
+
+    path = "/everything?q=bitcoin&language=en&sortBy=publishedAt&pageSize=100"
+    web.pages[path] = (200, {}, found(0))
+    given = {"newsapi_url": web.url, "newsapi_key": KEY, "newsapi_plan": "paid", "newsapi_query": "bitcoin"}
+    source = newsapi_source(settings(tmp_path, **given), Clock())
+    async with running(source, reading.tape):
+        await reading.until(lambda frames: len(frames) == 100)
+        assert source.status().notes == ()
+        web.pages[path] = (200, {}, found(50))
+        await reading.until(lambda frames: len(frames) == 150)
+        assert source.status().notes == ()
+        web.pages[path] = (200, {}, found(150))
+        await reading.until(lambda frames: len(frames) == 250)
+        await eventually(lambda: "TAPEHOUSE_NEWSAPI_QUERY" in "".join(source.status().notes))
 
 
 def test_newsapi_without_a_key_says_what_to_set(tmp_path):

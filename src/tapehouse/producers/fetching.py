@@ -2,7 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -22,6 +23,10 @@ ANSWER_WITHIN = 10.0
 MOST_REDIRECTS = 5
 MOST_AT_ONCE = 8
 """Questions under way at the same time; the others wait."""
+SLOW_AFTER = 2.0
+"""Seconds after which a question hands its place to the next one, and goes on beside it."""
+MOST_SLOW = 24
+"""Questions that go on beside those in a place; one more keeps its place."""
 LONGEST_WAIT = 24 * 3600.0
 """Seconds an upstream can ask us to wait at most; a longer time is a mistake of its."""
 DEFAULT_RETRY_AFTER = 60.0
@@ -87,6 +92,7 @@ class Fetcher:
         self._largest = largest
         self._within = within
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slow = 0
 
     async def get(
         self,
@@ -106,7 +112,7 @@ class Fetcher:
         except httpx.InvalidURL as error:
             raise UpstreamError(f"an address that is none: {error}") from error
         try:
-            async with self._places, asyncio.timeout(self._within):
+            async with self._place(), asyncio.timeout(self._within):
                 return await self._follow(url, _conditions(held), secret_headers or {})
         except TimeoutError as error:
             raise UpstreamError(f"{shown(url)}: no whole answer within {self._within:.0f} s") from error
@@ -114,6 +120,29 @@ class Fetcher:
             raise UpstreamError(f"{shown(url)}: nothing came for {ANSWER_WITHIN:.0f} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UpstreamError(self._hidden(f"{shown(url)}: {error or type(error).__name__}")) from error
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it, but not for long: addresses that drip must not keep the others waiting."""
+        await self._places.acquire()
+        handed_on = False
+
+        def hand_on() -> None:
+            nonlocal handed_on
+            if self._slow < MOST_SLOW:
+                handed_on = True
+                self._slow += 1
+                self._places.release()
+
+        slow = asyncio.get_running_loop().call_later(SLOW_AFTER, hand_on)
+        try:
+            yield
+        finally:
+            slow.cancel()
+            if handed_on:
+                self._slow -= 1
+            else:
+                self._places.release()
 
     async def _follow(self, url: httpx.URL, headers: Mapping[str, str], secret_headers: Mapping[str, str]) -> Answer:
         began, moved_to, permanent = url, "", True
@@ -164,7 +193,7 @@ class Fetcher:
 def new_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """Return a client as a Fetcher wants it: it follows no redirect by itself, and takes gzip, which can be bounded."""
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
-    limits = httpx.Limits(max_connections=2 * MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE)
+    limits = httpx.Limits(max_connections=2 * (MOST_AT_ONCE + MOST_SLOW), max_keepalive_connections=MOST_AT_ONCE)
     return httpx.AsyncClient(timeout=ANSWER_WITHIN, headers=headers, limits=limits, transport=transport)
 
 
