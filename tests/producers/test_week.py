@@ -10,12 +10,12 @@ from tapehouse.profiles.sources import polled_sources
 from tapehouse.settings import Settings
 from tapehouse.tape.local import LocalTape
 
-DAY = 86_400
+HOUR, DAY = 3_600, 86_400
 WEEK = 7 * DAY
 DOWN_FROM, DOWN_UNTIL = 3 * DAY, 4 * DAY
 PROBES = 600
 """How often an address that is down is tried in a day at most."""
-LOOPS = {"coingecko": 4, "fear_greed": 1, "rss": 3, "newsapi": 1}
+LOOPS = {"coingecko": 5, "fear_greed": 1, "rss": 3, "newsapi": 1}
 FEED = b"""<rss version="2.0"><channel><title>x</title>
 <item><title>t</title><guid>g</guid></item></channel></rss>"""
 
@@ -24,7 +24,8 @@ def answered(request) -> tuple[int, dict, bytes]:
     if request.url.host.startswith("feed"):
         return (304, {}, b"") if request.headers.get("If-None-Match") == "v" else (200, {"ETag": "v"}, FEED)
     if request.url.host == "fng":
-        return 200, {}, json.dumps({"data": [], "metadata": {"error": None}}).encode()
+        day = {"value": "28", "value_classification": "Fear", "timestamp": "1700006400", "time_until_update": "40000"}
+        return 200, {}, json.dumps({"data": [day], "metadata": {"error": None}}).encode()
     if request.url.host == "news":
         return 200, {}, b'{"status":"ok","totalResults":0,"articles":[]}'
     path = request.url.path
@@ -76,8 +77,11 @@ async def test_a_week_with_a_day_of_failure_stays_within_what_may_be_asked(
     time, networked, make, name, more, a_minute, a_day, a_failing_day
 ):
     began = time.now
+    seen = []
 
     def answer(request):
+        status = source.status()
+        seen.append((time.now - began, status.connected, status.fresh_within))
         down = DOWN_FROM <= time.now - began < DOWN_UNTIL
         return (503, {}, b"") if down else answered(request)
 
@@ -90,10 +94,15 @@ async def test_a_week_with_a_day_of_failure_stays_within_what_may_be_asked(
     assert days.pop(DOWN_FROM // DAY) <= a_failing_day
     assert max(days) <= a_day
     assert source.status().connected
+    in_time = [within for at, _, within in seen if HOUR < at < DOWN_FROM]
+    stale = [at for at, connected, _ in seen if at > HOUR and not connected]
+    assert DOWN_FROM < stale[0] <= DOWN_FROM + max(in_time) + HOUR  # seen when it is asked, within an hour
+    assert stale[-1] < DOWN_UNTIL + HOUR
+    assert all(not connected for at, connected, _ in seen if stale[0] <= at <= DOWN_UNTIL)
     assert max(later - earlier for earlier, later in pairwise(times)) < 0.3 * DAY
 
 
-@pytest.mark.parametrize("name", ["coingecko", "rss", "newsapi"])
+@pytest.mark.parametrize("name", list(LOOPS))
 async def test_a_source_is_stale_once_it_has_been_silent_too_long_and_fresh_with_the_next_answer(
     time, networked, make, name
 ):
