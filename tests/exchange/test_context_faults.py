@@ -108,6 +108,13 @@ async def test_a_page_comes_in_place_of_the_answer(exchange, context):
     assert answer.headers["content-type"].startswith("text/html")
 
 
+async def test_an_echo_repeats_the_address_and_the_key_of_the_question(exchange, context):
+    lay(exchange, "echo", on="newsapi")
+    answer = await context.get("/newsapi/v2/everything?q=a-word", headers={"x-api-key": "the-key"})
+    assert answer.status_code == 200
+    assert all(told in answer.json()["error"] for told in ("a-word", "the-key"))
+
+
 async def test_faults_are_laid_and_cleared_over_the_control_and_counted(context):
     order = {"context": {"on": "newsapi", "kind": "status", "status": 403}}
     assert (await context.post("/_exchange/faults", json=order)).status_code == 200

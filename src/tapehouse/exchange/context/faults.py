@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from tapehouse.exchange.context.answers import Answer
+from tapehouse.exchange.context.answers import JSON, Answer
 
 Kind = Literal[
     "status",
@@ -27,6 +27,7 @@ Kind = Literal[
     "redirect_ring",
     "moved",
     "html",
+    "echo",
 ]
 UPSTREAMS = ("coingecko", "fear_greed", "newsapi", "feeds")
 HUGE = 256 * 1024 * 1024
@@ -45,6 +46,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     `cut_body`: the connection ends in mid-body. `truncated`: half the text, well delivered. `wrong_charset`: bytes that
     the declared encoding does not have. `gzip_bomb`, `huge`: more than anyone wants. `redirect_ring`: two addresses
     that name each other. `moved`: a permanent redirect to an address that works. `html`: a page with status 200.
+    `echo`: an error with status 200 that repeats the question's address, and the key it came with.
     """
 
     on: str
@@ -123,6 +125,11 @@ def _in_another_charset(body: bytes) -> bytes:
     return written if written != body else body.decode().encode("utf-16")
 
 
+def _echo(_fault: Fault, _answer: Answer, request: Request) -> Response:
+    keys = [value for name, value in request.headers.items() if name.endswith("api-key")]
+    return Response(msgspec.json.encode({"error": f"We do not like {request.url} with {keys}"}), media_type=JSON)
+
+
 @lru_cache(1)
 def _bomb() -> bytes:
     """Return a quarter of a megabyte that becomes HUGE when it is unpacked."""
@@ -163,4 +170,5 @@ _SPOILING: dict[Kind, Callable[[Fault, Answer, Request], Response]] = {
     "redirect_ring": _redirected,
     "moved": _redirected,
     "html": lambda _, __, ___: Response(_PAGE, media_type="text/html"),
+    "echo": _echo,
 }
