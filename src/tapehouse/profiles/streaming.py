@@ -29,6 +29,7 @@ from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.holes import Lasting
+from tapehouse.streaming.lost_klines import KlineDesk
 from tapehouse.streaming.recovery import recover
 from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.rows import to_time
@@ -94,6 +95,7 @@ async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
             if exchange is not None:
                 group.create_task(settle_disputes(stream.books, stream.lake, exchange, stream.clock.now))
                 group.create_task(RepairDesk(stream.lasting_holes, exchange, tape).run())
+                group.create_task(KlineDesk(stream.books.unheard, exchange, tape, stream.clock.now).run())
     finally:
         over.set()
         if exchange is not None:

@@ -61,13 +61,19 @@ class Tape:
     def _klines(whole: list[Frame], oracle: Any) -> Iterator[Frame]:
         """Give every minute of the generated market as the exchange has it, and a quiet one after its end."""
         for symbol in ("ETHUSDT", "SOLUSDT"):
-            minutes: dict[datetime, list[Any]] = defaultdict(list)
-            for trade in (oracle.Told(*told(frame)) for _, frame in whole if symbol.encode() in frame):
-                minutes[oracle.opening(trade.traded_at, "1m")].append(trade)
-            for opened, trades in minutes.items():
-                row = dict(zip(oracle.FIELDS.split(", "), oracle.candle(trades), strict=True))
+            minutes = minutes_of(symbol, whole, oracle)
+            for opened, row in minutes.items():
                 yield whole[-1][0], kline(symbol, opened, row)[0]
-            yield whole[-1][0], kline(symbol, max(minutes) + timedelta(minutes=1), None, trades[-1].price)[0]
+            yield whole[-1][0], kline(symbol, max(minutes) + timedelta(minutes=1), None, row["close"])[0]
+
+
+def minutes_of(symbol: str, frames: list[Frame], oracle: Any) -> dict[datetime, dict[str, Any]]:
+    """Return the candle of each minute in which a symbol was traded."""
+    minutes: dict[datetime, list[Any]] = defaultdict(list)
+    for trade in (oracle.Told(*told(frame)) for _, frame in frames if symbol.encode() in frame):
+        minutes[oracle.opening(trade.traded_at, "1m")].append(trade)
+    names = oracle.FIELDS.split(", ")
+    return {opened: dict(zip(names, oracle.candle(trades), strict=True)) for opened, trades in minutes.items()}
 
 
 def told(frame: bytes) -> tuple[int, Decimal, Decimal, str, datetime]:

@@ -64,16 +64,21 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.recordings]
 
 
 class Stubborn(BaseHTTPRequestHandler):
-    """An exchange over REST that tells, whatever it is asked, one kline with a `high` that no trade had."""
+    """An exchange over REST that tells one kline of BTCUSDT with a `high` that no trade had, and nothing else."""
 
     told: bytes = b"[]"
 
     def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        answer = self.answer(url.path, dict(parse_qsl(url.query)))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.told)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(self.told)
+        self.wfile.write(answer)
+
+    def answer(self, path: str, asked: dict[str, str]) -> bytes:
+        return self.told if path.endswith("/klines") and asked["symbol"] == "BTCUSDT" else b"[]"
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
@@ -91,22 +96,28 @@ def stubborn() -> Iterator[str]:
 
 
 class Offering(Stubborn):
-    """An exchange over REST that has every trade of BTCUSDT, and nothing else."""
+    """An exchange over REST that has every trade of BTCUSDT and its minutes, and nothing else."""
 
     trades: Mapping[int, dict[str, object]] = {}
+    klines: Mapping[int, bytes] = {}
+    """The row of each minute, by its opening in milliseconds."""
 
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        asked = dict(parse_qsl(url.query))
+    def answer(self, path: str, asked: dict[str, str]) -> bytes:
+        if path.endswith("/klines"):
+            span = range(int(asked["startTime"]), int(asked["endTime"]) + 1)
+            return b"[%s]" % b",".join(row for opened, row in self.klines.items() if opened in span)
         first = int(asked.get("fromId", 0))
-        wanted = range(first, first + int(asked.get("limit", 0))) if url.path.endswith("/historicalTrades") else ()
-        self.told = json.dumps([self.trades[ident] for ident in wanted if ident in self.trades]).encode()
-        super().do_GET()
+        wanted = range(first, first + int(asked.get("limit", 0))) if path.endswith("/historicalTrades") else ()
+        return json.dumps([self.trades[ident] for ident in wanted if ident in self.trades]).encode()
 
 
 @pytest.fixture
-def offering(market) -> Iterator[str]:
+def offering(market, oracle) -> Iterator[str]:
     """The address of an exchange that has all of the market's BTCUSDT."""
+    Offering.klines = {
+        int(opened.timestamp()) * 1000: awkward_tape.kline("BTCUSDT", opened, row)[1][1:-1]
+        for opened, row in awkward_tape.minutes_of("BTCUSDT", market, oracle).items()
+    }
     told = [json.loads(frame)["data"] for _, frame in market if b"BTCUSDT" in frame]
     Offering.trades = {
         each["t"]: {"id": each["t"], "price": each["p"], "qty": each["q"], "time": each["T"], "isBuyerMaker": each["m"]}
@@ -324,7 +335,7 @@ def assert_a_rebuild_finds_nothing(run_in: Callable[..., Any], environment: dict
     assert count(lake, CANDLES) == rows
 
 
-def test_a_hole_that_no_producer_knows_of_is_asked_for_and_closed(
+def test_holes_and_klines_that_no_producer_knows_to_be_missing_are_asked_for(
     run_in, environment, put, market, offering, bucket_lake
 ):
     """As where records were deleted before they were read: nobody else is going to fetch them."""
@@ -340,4 +351,11 @@ def test_a_hole_that_no_producer_knows_of_is_asked_for_and_closed(
     assert told.filter(source="rest")["first_trade_id"].to_list() == [1040 + place for place in range(7)]
     candles = candles_of(bucket_lake).filter(interval="1m")
     assert "gap" not in candles["state"].to_list()[1:], "the first window is one: what came before is not known"
+    closed = set(candles.filter(state="closed")["opened_at"][:-1])  # a minute's kline is waited for a minute long
+    stream.until(
+        lambda: closed <= set(rows_of(bucket_lake, KLINES, "opened_at")["opened_at"]),
+        "every candle is compared",
+        WITHIN,
+    )
+    assert count(bucket_lake, DISCREPANCIES) == 0
     assert stream.stop() == 0
