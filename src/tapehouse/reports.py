@@ -1,7 +1,7 @@
 """What the commands show a person: progress while they work, tables when they have."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from math import isnan
 
@@ -49,11 +49,20 @@ def telling_progress(symbols: Sequence[str], start: int, end: int) -> Iterator[C
             bars.update(task, completed=days, now="")
 
 
+class _Telling(Console):
+    """A console that falls silent once nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        """Stay: rich would end the thread that finds out, and dbt waits for its threads for ever."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 @contextmanager
 def telling_steps(doing: str) -> Iterator[Callable[[Step], None]]:
     """Show a bar of the steps of a dbt run and what has just ended, a line a model; give what is told each step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=_Telling(stderr=True)) as bars:
         task = bars.add_task(doing, total=None, now="")
 
         def tell(step: Step) -> None:
