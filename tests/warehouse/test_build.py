@@ -174,7 +174,7 @@ def signals(lake: DeltaLake) -> set[tuple]:
     return set(lake.scan(SIGNALS).select(names).collect().iter_rows())
 
 
-def test_a_build_that_is_killed_leaves_the_warehouse_as_it_was_and_the_next_one_goes_through(own, read):
+def test_a_build_that_is_killed_leaves_the_warehouse_as_it_was_and_the_next_one_goes_through_unheard(own, read):
     before = own.file.read_bytes()
     building = own.file.with_name(own.file.name + ".building")
     with own.start("build") as process:

@@ -56,21 +56,16 @@ def _runner(tell: Tell) -> Any:
             f"The warehouse needs dbt and DuckDB ({error}): run `make setup-warehouse`, or install "
             "tapehouse[warehouse]."
         ) from error
-    whole, done, heard = 0, 0, True
+    whole, done = 0, 0
 
     def on_event(event: Any) -> None:
-        nonlocal whole, done, heard
+        nonlocal whole, done
         if event.info.name == "LogStartLine":
             whole = event.data.total
         elif event.info.name == "NodeFinished":
             node, done = event.data.node_info, done + 1
             seconds = event.data.run_result.execution_time
-            step = Step(node.node_name, node.resource_type, node.node_status, seconds, done, max(whole, done))
-            try:
-                if heard:
-                    tell(step)
-            except (OSError, SystemExit):  # nobody listens any more: rich would end this thread, and dbt wait for it
-                heard = False
+            tell(Step(node.node_name, node.resource_type, node.node_status, seconds, done, max(whole, done)))
 
     return dbtRunner(callbacks=[on_event])
 
