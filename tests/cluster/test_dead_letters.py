@@ -59,4 +59,6 @@ def test_an_answer_that_cannot_be_read_is_a_dead_letter_with_its_reason(
     assert told["reason"] == b"not a feed: no entry could be read in this answer"
     assert b"no whole number" in dict(day.headers())["reason"]
     assert raw_records(tape_settings, "news") == []
-    assert [json.loads(each.value()) for each in raw_records(tape_settings, "sentiment")] == [MONTH[0]]
+    days = [json.loads(each.value()) for each in raw_records(tape_settings, "sentiment")]
+    assert days  # it may be asked again at once, for when the next one is due
+    assert all(day == MONTH[0] for day in days)

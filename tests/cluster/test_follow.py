@@ -269,7 +269,8 @@ def test_health_names_the_sources_that_another_process_asks(run, tape_settings, 
     health = up.until(connected, "what its producer says of the index")
     assert list(health["sources"]) == ["binance", "fear_greed", "rss"]
     told = health["sources"]["fear_greed"]
-    assert (told["kind"], told["fresh_within"], told["requests_today"]) == ("polled", 3 * 21_600.0, 1)
+    assert (told["kind"], told["fresh_within"]) == ("polled", 3 * 21_600.0)
+    assert told["requests_today"] in {1, 2}  # the second asks when the next value is due
     assert told["freshness_seconds"] < 60
     assert health["sources"]["rss"]["state"] == "connecting"
     assert "The feed rss is connecting (no producer has told of it)." in health["reasons"]

@@ -16,7 +16,7 @@ _spec.loader.exec_module(_api)
 
 pytestmark = pytest.mark.slow
 
-MODELS = 19
+MODELS = 20
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_documentation_is_written_and_can_be_read_in_a_browser_as_it_is_serv
     assert "/warehouse/docs" in built("docs")
     page.goto(f"{address}/warehouse/docs#!/model/model.tapehouse.agg_symbol_hour")
     expect(page.locator("p").filter(has_text="One row per venue, symbol and hour that").first).to_be_visible()
-    expect(page.locator("td").filter(has_text="quote_volume / volume, rounded to eight").first).to_be_attached()
+    expect(page.locator("td").filter(has_text="quote_volume / volume, rounded half to even").first).to_be_attached()
     page.get_by_text("agg_market_day", exact=True).first.click()
     expect(page.locator("p").filter(has_text="One row per UTC day that has an hour").first).to_be_visible()
     # dbt's page asks for icons by names it has not filled in yet; its policy keeps them from being fetched
