@@ -84,15 +84,19 @@ class Stubborn(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def stubborn() -> Iterator[str]:
-    """The address of an exchange that differs with us."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Stubborn) as server:
+def served(exchange: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), exchange) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def stubborn() -> Iterator[str]:
+    """The address of an exchange that differs with us."""
+    yield from served(Stubborn)
 
 
 class Offering(Stubborn):
@@ -123,12 +127,7 @@ def offering(market, oracle) -> Iterator[str]:
         each["t"]: {"id": each["t"], "price": each["p"], "qty": each["q"], "time": each["T"], "isBuyerMaker": each["m"]}
         for each in told
     }
-    with ThreadingHTTPServer(("127.0.0.1", 0), Offering) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    yield from served(Offering)
 
 
 @pytest.fixture
