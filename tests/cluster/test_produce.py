@@ -200,13 +200,13 @@ def test_what_a_polled_source_tells_is_on_its_topic(run, raw_records, tape_setti
     rest = exchange.until(lambda: re.search(r"http://127\S+", exchange.said()))[0]
     producing = run("produce", "fear_greed", "--port", "0", TAPEHOUSE_FEAR_GREED_URL=f"{rest}{FEAR_GREED}")
     (first, *_) = producing.until(lambda: raw_records(tape_settings, "sentiment"))
+    words = lambda: raw_records(tape_settings, "source-status")  # noqa: E731  # what it says of itself, up to now
+    producing.until(lambda: words() and json.loads(words()[-1].value())["state"] == "connected")
     assert producing.stop() == 0
     headers = dict(first.headers())
     assert (first.key(), headers["symbol"], headers["shape"]) == (b"fear_greed", b"fear_greed", b"sentiment")
     assert "value" in json.loads(first.value())
-    words = raw_records(tape_settings, "source-status")
-    assert {word.key() for word in words} == {b"fear_greed"}
-    assert json.loads(words[-1].value())["state"] == "connected"
+    assert {word.key() for word in words()} == {b"fear_greed"}
 
 
 def test_coins_of_the_symbols_named_are_asked_for_by_a_producer_that_follows_no_trades(run, raw_records, tape_settings):

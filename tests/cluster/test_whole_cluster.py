@@ -72,13 +72,17 @@ class Cluster:
         answer = self.get("/ohlc/BTCUSDT?interval=1m&limit=1")
         return answer["candles"][-1] if answer and answer["candles"] else None
 
-    def ids(self):
-        """Return the trade ids of BTCUSDT in bronze, as a stranger with the keys reads them."""
+    def rows(self, table):
+        """Return the rows of BTCUSDT in a table, as a stranger with the keys reads them."""
         names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         options = {name: self.environment[name] for name in names} | {"AWS_ALLOW_HTTP": "true"}
-        table = pl.scan_delta(f"{self.environment['TAPEHOUSE_LAKE']}/bronze/trades", storage_options=options)
-        rows = table.filter(pl.col("symbol") == "BTCUSDT").select("first_trade_id", "last_trade_id").collect()
-        return [number for first, last in rows.iter_rows() for number in range(first, last + 1)]
+        found = pl.scan_delta(f"{self.environment['TAPEHOUSE_LAKE']}/{table}", storage_options=options)
+        return found.filter(pl.col("symbol") == "BTCUSDT").collect()
+
+    def ids(self):
+        """Return the trade ids in bronze."""
+        spans = self.rows("bronze/trades").select("first_trade_id", "last_trade_id").iter_rows()
+        return [number for first, last in spans for number in range(first, last + 1)]
 
 
 @pytest.fixture
@@ -122,6 +126,7 @@ def test_one_command_starts_it_a_kill_costs_nothing_and_another_ends_it(cluster)
     ids = cluster.ids()
     assert len(ids) == len(set(ids)), "a trade is in bronze twice"
 
+    until(lambda: cluster.rows("silver/candles").height, lambda: "no candle is in the lake")
     today = datetime.now(UTC).date()
     span = [(today + timedelta(days=days)).isoformat() for days in (-1, 1)]
     rebuild = ("rebuild", "BTCUSDT", "--from", span[0], "--to", span[1])
