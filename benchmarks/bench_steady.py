@@ -35,10 +35,11 @@ def observe(seconds: float, rate: float, symbols: int) -> Observed:
                 time.sleep(SAMPLE_EVERY)
                 memory.append(platform.resident_megabytes())
             took, used = time.monotonic() - began, platform.cpu_seconds() - cpu
-            trades = platform.accepted() - held
+            ended, trades = time.time_ns() // 1000, platform.accepted() - held
             mapped = platform.mapped_megabytes()
-        stand.check_rate(trades, took, rate)
-        truth.check_trades(DeltaLake(str(folder / "delta")))
+        lake = DeltaLake(str(folder / "delta"))
+        truth.check_trades(lake)
+        truth.receipt_lag(lake, ended - int(took * 1e6), ended)
     return Observed(used, took, trades, memory, mapped)
 
 

@@ -29,6 +29,18 @@ def check_trades(lake: DeltaLake) -> int:
     return int(found["ids"].sum())
 
 
+def receipt_lag(lake: DeltaLake, began: int, ended: int) -> float:
+    """Return the p99 of seconds from a trade's time to its receipt, of those received meanwhile (microseconds).
+
+    Check that it is small: a socket that is read more slowly than it is written makes all else look good.
+    """
+    received, traded = (pl.col(name).to_physical() for name in ("received_at", "traded_at"))
+    meanwhile = lake.scan(TRADES).filter(received.is_between(began, ended))
+    lag = float(meanwhile.select(((received - traded) / 1e6).quantile(0.99)).collect().item())
+    check(lag < 1, f"trades are received {lag:.1f} s after they were told")
+    return lag
+
+
 def check_candles(lake: DeltaLake) -> tuple[int, int]:
     """Check closed 1m candles against the klines the exchange told of them; return (compared, equal)."""
     of_minutes = pl.col("interval") == _INTERVAL
