@@ -23,8 +23,8 @@ UNHURRIED = 2 * SECOND
 """Time between two commits while few messages come."""
 LOAD = 250
 """So many messages a second or more are load, under which commits come after the shorter interval."""
-LOOK_TAKES = SECOND // 20
-"""Under load, the look whether a commit is due comes after a fold: that much sooner it counts as due."""
+LOOK_TAKES = SECOND * 3 // 40
+"""Under load, the look whether a commit is due comes after a fold, 50 to 75 ms later: so much sooner it counts as due."""
 MOST_ROWS = 200_000
 """Rows that wait for a commit at most; then the tape is no longer read, and fills, and the producers wait."""
 
