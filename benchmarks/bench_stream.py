@@ -140,4 +140,5 @@ def _candle_ages(lake: DeltaLake, since: float) -> Iterator[float]:
     at_of = {(symbol, opened): at for symbol, opened, at in proved.iter_rows()}
     for at, rows in _commits(lake, CANDLES, since):
         minutes = rows.filter(interval="1m", state="closed").select("symbol", pl.col("opened_at").dt.epoch("us"))
-        yield from ((at - at_of[window]) / 1e6 for window in minutes.iter_rows())
+        # a minute after which none was traded is proved by its kline
+        yield from ((at - at_of[window]) / 1e6 for window in minutes.iter_rows() if window in at_of)

@@ -1,5 +1,7 @@
 """The embedded engine on a clock of the test's own: when it commits, what it says of coverage, and its bounds."""
 
+from math import ceil
+
 import pytest
 
 from tapehouse.catalog import CANDLES, COVERAGE, DISCREPANCIES, KLINES, REJECTED, TRADES
@@ -79,7 +81,7 @@ def test_under_load_a_commit_comes_before_the_shorter_interval_is_over(
     lake, engine, clock, bitcoin, as_batch, rows_more, committed
 ):
     waited = HURRIED - LOOK_TAKES
-    frames = [(at, b"garbage") for at, _ in bitcoin[:1]] * (LOAD * waited // SECOND + rows_more)
+    frames = [(at, b"garbage") for at, _ in bitcoin[:1]] * (ceil(LOAD * waited / SECOND) + rows_more)
     engine.fold([as_batch(frames)])
     clock.time += waited - 1
     engine.commit_when_due()
