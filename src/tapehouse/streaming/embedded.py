@@ -24,7 +24,7 @@ UNHURRIED = 2 * SECOND
 LOAD = 250
 """So many messages a second or more are load, under which commits come after the shorter interval."""
 LOOK_TAKES = SECOND * 3 // 40
-"""Under load, the look whether a commit is due comes with the next fold, 50 to 75 ms later: so much sooner it is due."""
+"""Under load, the look whether a commit is due comes with a fold, each 50 to 75 ms: so much sooner it counts as due."""
 MOST_ROWS = 200_000
 """Rows that wait for a commit at most; then the tape is no longer read, and fills, and the producers wait."""
 
