@@ -88,7 +88,8 @@ def ages_between(received: Sequence[tuple[int, ...]], seen: Sequence[tuple[int, 
     """
     told = pl.DataFrame(seen, schema=["arrived", "id"], orient="row").sort("id").unique("id", keep="first").sort("id")
     trades = pl.DataFrame(received, schema=["at", "id"], orient="row").sort("id")
-    within = trades.filter(pl.col("id").is_between(told["id"][0] + 1, told["id"][-1]))
+    begun = pl.col("at") >= told["arrived"].min()  # the first message may tell a candle of a while ago
+    within = trades.filter(begun, pl.col("id").is_between(told["id"][0] + 1, told["id"][-1]))
     matched = within.join_asof(told, on="id", strategy="forward")
     return _quantiles(matched.select((pl.col("arrived") - pl.col("at")) / 1000).to_series())
 
