@@ -4,6 +4,7 @@ CPU and resident memory are those of the platform's process alone, as Linux coun
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import stand, truth
@@ -24,10 +25,10 @@ class Observed:
     mapped: float
 
 
-def observe(seconds: float, rate: float, symbols: int) -> Observed:
+def observe(seconds: float, rate: float, symbols: int, command: Sequence[str] = stand.TAPEHOUSE) -> Observed:
     """Run the platform at a rate over so many symbols."""
     with stand.folder() as folder:
-        with stand.exchange(rate, symbols) as exchange, stand.platform(folder, exchange) as platform:
+        with stand.exchange(rate, symbols) as exchange, stand.platform(folder, exchange, command) as platform:
             stand.wait_until_it_flows(platform, rate * 2)
             began, cpu, held = time.monotonic(), platform.cpu_seconds(), platform.accepted()
             memory = []
@@ -67,8 +68,9 @@ def run_symbols(seconds: float, rate: float = 200_000) -> list[Figure]:
 
 
 def run_rest(seconds: float) -> list[Figure]:
-    """100 messages a second over 3 symbols."""
-    seen = observe(seconds, 100, 3)
+    """100 messages a second over 3 symbols, installed as a newcomer installs it."""
+    with stand.newcomers_install() as command:
+        seen = observe(seconds, 100, 3, command)
     return [
         at_most("at rest: part of a core", seen.cpu / seen.seconds * 100, "%", 3),
         at_most("at rest: memory", max(seen.memory), "MB", 200),

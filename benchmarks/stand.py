@@ -11,12 +11,13 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measuring import cpu_seconds, mapped_megabytes, resident_megabytes
 
+ROOT = Path(__file__).parents[1]
 TAPEHOUSE = (sys.executable, "-m", "tapehouse.cli")
 PATIENCE = 120.0
 
@@ -85,7 +86,7 @@ def exchange(rate: float, symbols: int = 3, *, speed: str = "1", history: float 
 
 
 @contextlib.contextmanager
-def platform(folder: Path, source: Exchange, **settings: str) -> Iterator[Platform]:
+def platform(folder: Path, source: Exchange, command: Sequence[str] = TAPEHOUSE, **settings: str) -> Iterator[Platform]:
     """Run the platform on an exchange, its lake in a folder; ended by SIGTERM, everything received is committed."""
     lake = str(folder / "delta")
     chosen = {
@@ -101,13 +102,26 @@ def platform(folder: Path, source: Exchange, **settings: str) -> Iterator[Platfo
     }
     environment = os.environ | {f"TAPEHOUSE_{name}": value for name, value in chosen.items()}
     began = time.monotonic()
-    process = subprocess.Popen([*TAPEHOUSE, "up"], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "up"], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         url = address_of(process)
         fetch(f"{url}/health")
         yield Platform(url, lake, process, time.monotonic() - began)
     finally:
         end(process)
+
+
+@contextlib.contextmanager
+def newcomers_install() -> Iterator[tuple[str, ...]]:
+    """Give the command of a clone in which `make setup` was run: what `make up` needs and nothing else.
+
+    Polars loads NumPy where it is installed, as it is for developers; the platform itself does without.
+    """
+    with folder() as place:
+        clone = place / "tapehouse"
+        for step in (["git", "clone", "--quiet", str(ROOT), str(clone)], ["make", "-C", str(clone), "setup"]):
+            subprocess.run(step, check=True, stdout=subprocess.DEVNULL)
+        yield (str(clone / ".venv/bin/tapehouse"),)
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
