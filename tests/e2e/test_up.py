@@ -84,11 +84,12 @@ def test_metrics_are_what_prometheus_reads(served, platform):
     assert up.stop() == 0
 
 
-def test_a_port_in_use_is_named(served, platform):
+@pytest.mark.parametrize("options", [(), ("--demo",)])
+def test_a_port_in_use_is_named(served, platform, options):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         up = platform(served, "BTCUSDT")
-        assert up.run("--port", str(port)) == 2
+        assert up.run(*options, "--port", str(port)) == 2
     assert f"Cannot listen on 127.0.0.1:{port}" in up.log()
     assert "Traceback" not in up.log()
 

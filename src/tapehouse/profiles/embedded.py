@@ -97,8 +97,11 @@ def _past(settings: Settings, recovered: Recovered, now: int) -> dict[str, tuple
 def run_up(settings: Settings, *, demo: bool = False) -> None:
     """Run the platform until it is told to stop; raise what ended it otherwise."""
     keep_memory_together()
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(_up(settings, demo=demo))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(_up(settings, demo=demo))
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
 
 
 async def _up(settings: Settings, *, demo: bool) -> None:
@@ -115,8 +118,6 @@ async def _up(settings: Settings, *, demo: bool) -> None:
             except asyncio.CancelledError:
                 say("Stopped; everything received is committed.")
                 leave_within(LEAVE_WITHIN)
-            except BaseExceptionGroup as errors:
-                raise first_error(errors) from errors
 
 
 @contextlib.asynccontextmanager
