@@ -12,7 +12,7 @@ from tapehouse.errors import RateLimitedError, UpstreamError
 from tapehouse.ports import Batch, Hole, Tape
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.budget import Budget, budget_file
-from tapehouse.producers.binance.clock import MEASURE_EVERY, measure_offset
+from tapehouse.producers.binance.clock import measure_offset
 from tapehouse.producers.binance.dial import Backoff, Dialer
 from tapehouse.producers.binance.endpoints import Endpoints
 from tapehouse.producers.binance.history import history, kline_pages
@@ -152,15 +152,16 @@ class BinanceSource:
         failures = 0
         while True:
             try:
-                self._clock_offset = await measure_offset(self._rest)
+                offset = await measure_offset(self._rest)
             except UpstreamError as error:
                 failures += 1
                 log.info("clock_offset_unknown", error=str(error))
                 await asyncio.sleep(_wait_after(error, failures))
             else:
                 failures = 0
-                telemetry.clock_offset.labels(self.name).set(self._clock_offset)
-                await asyncio.sleep(MEASURE_EVERY)
+                self._clock_offset = offset.seconds
+                telemetry.clock_offset.labels(self.name).set(offset.seconds)
+                await asyncio.sleep(offset.good_for)
 
     def _tell(self, notes: tuple[str, ...]) -> None:
         for note in notes:
