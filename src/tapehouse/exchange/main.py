@@ -111,9 +111,9 @@ async def running_exchange(
 ) -> AsyncIterator[RunningExchange]:
     """Serve an exchange in this process while the context lasts; `tape` takes the place of the one in the options."""
     options = options or ExchangeOptions()
-    now = time.time_ns() // 1000
-    chosen = await asyncio.to_thread(choose_tape, options, now) if tape is None else tape
-    floor = Floor(chosen, choose_pace(options, chosen, now), Faults(parse_faults(options.faults), options.seed))
+    chosen = await asyncio.to_thread(choose_tape, options, _now()) if tape is None else tape
+    faults = Faults(parse_faults(options.faults), options.seed)
+    floor = Floor(chosen, choose_pace(options, chosen, _now()), faults)  # now anew: making the tape took a while
     rest = RestApi(
         floor.market,
         floor.faults,
@@ -136,6 +136,10 @@ async def _playing(floor: Floor) -> AsyncIterator[None]:
         playing = group.create_task(floor.run())
         yield
         playing.cancel()
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def choose_tape(options: ExchangeOptions, now: int) -> TradeTape:
