@@ -20,22 +20,30 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 CORE := .venv/.core-installed
+S3 := .venv/.s3-installed
 CLUSTER := .venv/.cluster-installed
 WAREHOUSE := .venv/.warehouse-installed
 DEV := .venv/.dev-installed
-# The development environment holds all others, each of which holds the core: what is there is used as it is.
-RUNTIME := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(wildcard $(WAREHOUSE)),$(CORE))
+# The development environment holds all others, those of the cluster and the warehouse what a bucket needs, each the core:
+# what is there is used as it is.
+WITH_S3 := $(or $(wildcard $(DEV)),$(wildcard $(CLUSTER)),$(wildcard $(WAREHOUSE)),$(S3))
+# Whether the lake is in a bucket, as the platform will read it: from the environment, else from .env.
+IN_BUCKET := $(findstring ://,$(or $(TAPEHOUSE_LAKE),$(shell sed -n 's/^ *TAPEHOUSE_LAKE *=//p' .env 2>/dev/null)))
+RUNTIME := $(or $(wildcard $(WITH_S3)),$(if $(IN_BUCKET),$(S3),$(CORE)))
 WITH_CLUSTER := $(or $(wildcard $(DEV)),$(CLUSTER))
 WITH_WAREHOUSE := $(or $(wildcard $(DEV)),$(WAREHOUSE))
 
-.PHONY: help setup setup-cluster setup-warehouse setup-dev up demo cluster-up cluster-down cluster-pause cluster-resume test test-quick check format bench docs lock \
+.PHONY: help setup setup-s3 setup-cluster setup-warehouse setup-dev up demo cluster-up cluster-down cluster-pause cluster-resume test test-quick check format bench docs lock \
 	pin-jars chromium clean
 
 help: ## list what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## install what the platform needs to run, from Python alone
 	@echo "Ready: make up, make demo, or $(BIN)/tapehouse --help"
+
+setup-s3: $(WITH_S3) ## install what a lake in a bucket (s3://) needs as well
+	@echo "Ready: make up with TAPEHOUSE_LAKE=s3://bucket/prefix"
 
 setup-cluster: $(WITH_CLUSTER) ## install what the cluster profile needs as well: Kafka, Spark, an object store
 	@$(BIN)/python deploy/local/parts.py fetch data/cluster
@@ -97,6 +105,7 @@ lock: $(DEV) ## resolve the requirements anew (LOCK_ARGS=--upgrade takes newer v
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in -c requirements/bootstrap.lock -o requirements/core.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster -c requirements/core.lock -o requirements/cluster.lock
+	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra s3 -c requirements/cluster.lock -o requirements/s3.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra warehouse -c requirements/cluster.lock -o requirements/warehouse.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --group local -c requirements/cluster.lock -o requirements/local.lock
 	$(COMPILE) pyproject.toml requirements/bootstrap.in --extra cluster --extra warehouse --group dev -c requirements/cluster.lock -c requirements/warehouse.lock -o requirements/dev.lock
@@ -137,6 +146,10 @@ define install
 endef
 
 $(CORE): requirements/core.lock pyproject.toml .venv/bin/uv
+	$(call install,$<)
+	@rm -f $(S3) $(CLUSTER) $(WAREHOUSE) $(DEV) && touch $@
+
+$(S3): requirements/s3.lock pyproject.toml .venv/bin/uv
 	$(call install,$<)
 	@rm -f $(CLUSTER) $(WAREHOUSE) $(DEV) && touch $@
 

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     symbols: type_names = Field(
         ("BTCUSDT", "ETHUSDT", "BNBUSDT"), description="Symbols to take; `*USDT` takes every trading pair that ends so."
     )
-    lake: str = Field("data/delta", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
+    lake: str = Field(
+        "data/delta", description="Root of the Delta tables: a folder, or s3://bucket/prefix (extra `s3`)."
+    )
     s3_path_style: bool | None = Field(
         None, description="Whether a bucket's name stands in the path; unset: where AWS_ENDPOINT_URL is given."
     )

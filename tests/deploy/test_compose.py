@@ -109,7 +109,7 @@ def test_sparks_page_listens_where_it_is_published(services):
 def test_the_image_has_what_every_command_needs_unless_other_locks_are_named():
     locks = re.search(r'(?m)^ARG LOCKS="(.+)"$', DOCKERFILE)[1].split()
     pinned = {name for lock in locks for name in re.findall(r"(?m)^([\w-]+)==", (ROOT / lock).read_text())}
-    assert {"pyspark", "confluent-kafka", "dbt-duckdb", "duckdb-extension-delta"} <= pinned
+    assert {"pyspark", "confluent-kafka", "obstore", "dbt-duckdb", "duckdb-extension-delta"} <= pinned
 
 
 def test_the_image_copies_only_what_is_sent_to_its_build():

@@ -1,7 +1,10 @@
-"""A lake in a bucket of any S3: the options of the libraries that read and write it."""
+"""A lake in a bucket of any S3: the options of the libraries that read and write it, and the client it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
+
+from tapehouse.errors import ConfigError
 
 CONNECT_WITHIN = "5s"
 ANSWER_WITHIN = "30s"
@@ -14,6 +17,18 @@ MOST_RETRIES = 10
 def is_bucket(root: str) -> bool:
     """Tell whether a lake's root is a bucket rather than a folder."""
     return "://" in root
+
+
+@contextmanager
+def client_needed(root: str) -> Iterator[None]:
+    """Turn an import that fails for want of the extra `s3` into a ConfigError that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"The lake is in a bucket ({root}), and the client that buckets need is not installed ({error}): run "
+            "`make setup-s3`, or install tapehouse[s3]."
+        ) from error
 
 
 def client_options(options: Mapping[str, str]) -> dict[str, str]:

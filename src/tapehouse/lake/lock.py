@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tapehouse.errors import LakeError
-from tapehouse.lake.bucket import is_bucket
+from tapehouse.lake.bucket import client_needed, is_bucket
 
 LOCK_FILE = "_tapehouse.lock"
 
@@ -23,7 +23,8 @@ def writing_lock(root: str, options: Mapping[str, str] | None = None) -> Iterato
     the lake) a holder on another machine that gives no sign of life for some seconds counts as dead.
     """
     if is_bucket(root):
-        from tapehouse.lake.lease import lease  # noqa: PLC0415  # only where a lake lies in a bucket
+        with client_needed(root):
+            from tapehouse.lake.lease import lease  # noqa: PLC0415  # of the extra `s3`
 
         with lease(root, options or {}, _command(), _now()):
             yield

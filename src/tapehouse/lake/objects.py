@@ -1,6 +1,6 @@
 """The objects of a lake in a bucket by themselves: what is done to them that delta-rs and Polars do not.
 
-Imported where a lake lies in a bucket and nowhere else: a lake in a folder needs no client of object stores.
+Imported where a lake lies in a bucket and nowhere else: obstore, the client, is of the extra `s3`.
 """
 
 import tempfile

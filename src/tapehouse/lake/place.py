@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from tapehouse.lake.bucket import is_bucket
+from tapehouse.lake.bucket import client_needed, is_bucket
 
 _SCRATCH = "_scratch"
 
@@ -54,7 +54,8 @@ def open_place(root: str, options: Mapping[str, str]) -> Place:
     """Return where the lake under a root lies: a folder, or a bucket with its options (`aws_...`)."""
     if not is_bucket(root):
         return Folder(root)
-    from tapehouse.lake.objects import Bucket  # noqa: PLC0415  # only where a lake lies in a bucket
+    with client_needed(root):
+        from tapehouse.lake.objects import Bucket  # noqa: PLC0415  # of the extra `s3`
 
     return Bucket(root, options)
 
