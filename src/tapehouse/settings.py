@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     kafka_ssl_ca: Path | None = Field(
         None, description="File with the certificates to trust; those of the system where it is absent."
     )
+    kafka_ssl_certificate: Path | None = Field(
+        None, description="PEM file with our own certificate and its key (PKCS#8), where the brokers ask for one."
+    )
 
     spark_master: str = Field("local[*]", description="Where Spark computes: local[*], or a spark:// address.")
     spark_memory: str = Field("1g", description="Memory of Spark's driver; on local[*] that is all of Spark.")

@@ -132,15 +132,24 @@ class SecureBroker(servers.Broker):
         super().__init__(folder, jars=jars)
         self._inner_port = servers.free_port()
         self.inner = f"127.0.0.1:{self._inner_port}"
+        self.mutual = f"127.0.0.1:{servers.free_port()}"
         self.ca, self.other_ca = (self._authority(name) for name in ("ca", "other-ca"))
-        self._certificate()
+        self._certificate("broker", "/CN=localhost")
+        self._certificate(self.account, f"/CN={self.account}")
 
-    def settings(self, mechanism: str) -> dict[str, Any]:
-        """Return the settings of a client that is let in."""
+    def settings(self, proof: str) -> dict[str, Any]:
+        """Return the settings of a client that is let in: for its password by a mechanism, or for its `certificate`."""
+        if proof == "certificate":
+            return {
+                "kafka_bootstrap": self.mutual,
+                "kafka_security_protocol": "ssl",
+                "kafka_ssl_ca": self.ca,
+                "kafka_ssl_certificate": self.folder / f"{self.account}.pem",
+            }
         return {
             "kafka_bootstrap": self.bootstrap,
             "kafka_security_protocol": "sasl_ssl",
-            "kafka_sasl_mechanism": mechanism,
+            "kafka_sasl_mechanism": proof,
             "kafka_sasl_username": self.account,
             "kafka_sasl_password": self.password,
             "kafka_ssl_ca": self.ca,
@@ -150,14 +159,17 @@ class SecureBroker(servers.Broker):
         quoted = self.password.replace("\\", "\\\\").replace('"', '\\"').replace("\\", "\\\\")
         accounts = " ".join(f'user_{name}="{quoted}"' for name in (self.account, "stranger"))
         login = "org.apache.kafka.common.security"
-        clients = f"PLAINTEXT://{self.inner},SASL_SSL://{self.bootstrap}"
+        clients = f"PLAINTEXT://{self.inner},SASL_SSL://{self.bootstrap},MUTUAL://{self.mutual}"
         return super()._addresses() + "\n".join(
             [
                 f"listeners={clients},CONTROLLER://127.0.0.1:{self.controller_port}",
                 f"advertised.listeners={clients}",
-                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT",
                 "ssl.keystore.type=PEM",
                 f"ssl.keystore.location={self.folder / 'broker.pem'}",
+                "listener.name.mutual.ssl.truststore.type=PEM",
+                f"listener.name.mutual.ssl.truststore.location={self.ca}",
+                "listener.name.mutual.ssl.client.auth=required",
                 "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
                 f"listener.name.sasl_ssl.plain.sasl.jaas.config={login}.plain.PlainLoginModule required {accounts};",
                 *(
@@ -180,7 +192,8 @@ class SecureBroker(servers.Broker):
             for future in admin.alter_user_scram_credentials([account]).values():
                 future.result()
         rights = [
-            AclBinding(kind, name, pattern, f"User:{self.account}", "*", right, AclPermissionType.ALLOW)
+            AclBinding(kind, name, pattern, f"User:{account}", "*", right, AclPermissionType.ALLOW)
+            for account in (self.account, f"CN={self.account}")
             for kind, name, pattern, right in RIGHTS
         ]
         for future in admin.create_acls(rights).values():
@@ -190,12 +203,12 @@ class SecureBroker(servers.Broker):
         self._openssl(f"req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}")
         return self.folder / f"{name}.pem"
 
-    def _certificate(self) -> None:
+    def _certificate(self, whose: str, subject: str) -> None:
         (self.folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-        self._openssl("req -newkey rsa:2048 -nodes -keyout broker.key -out broker.csr -subj /CN=localhost")
-        self._openssl("x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -out broker.crt -days 2 -extfile names")
-        key, certificate = ((self.folder / f"broker.{kind}").read_bytes() for kind in ("key", "crt"))
-        (self.folder / "broker.pem").write_bytes(key + certificate)
+        self._openssl(f"req -newkey rsa:2048 -nodes -keyout {whose}.key -out {whose}.csr -subj {subject}")
+        self._openssl(f"x509 -req -in {whose}.csr -CA ca.pem -CAkey ca.key -out {whose}.crt -days 2 -extfile names")
+        key, certificate = ((self.folder / f"{whose}.{kind}").read_bytes() for kind in ("key", "crt"))
+        (self.folder / f"{whose}.pem").write_bytes(key + certificate)
 
     def _openssl(self, arguments: str) -> None:
         subprocess.run(["openssl", *arguments.split()], cwd=self.folder, check=True, capture_output=True)

@@ -125,6 +125,9 @@ def kafka_options(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.kafka_ssl_ca is not None:
         yield "ssl.truststore.type", "PEM"
         yield "ssl.truststore.location", str(settings.kafka_ssl_ca.absolute())
+    if settings.kafka_ssl_certificate is not None:
+        yield "ssl.keystore.type", "PEM"
+        yield "ssl.keystore.location", str(settings.kafka_ssl_certificate.absolute())
     if settings.kafka_sasl_mechanism:
         secret = settings.kafka_sasl_password
         account = {"username": settings.kafka_sasl_username, "password": secret.get_secret_value() if secret else ""}

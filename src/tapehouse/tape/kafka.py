@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -37,18 +38,20 @@ _library_log = logging.getLogger("librdkafka")
 def client_configuration(settings: Settings, broker: "BrokerState") -> Configuration:
     """Return what every client of the brokers needs, by the names of librdkafka; its errors go to `broker`.
 
-    Raise ConfigError where the file of certificates to trust is missing.
+    Raise ConfigError where a file of certificates is missing.
     """
-    trusted, secret = settings.kafka_ssl_ca, settings.kafka_sasl_password
-    if trusted is not None and not trusted.is_file():
-        raise ConfigError(f"TAPEHOUSE_KAFKA_SSL_CA names {trusted}, and there is no such file.")
+    secret = settings.kafka_sasl_password
+    trusted = _named_file("TAPEHOUSE_KAFKA_SSL_CA", settings.kafka_ssl_ca)
+    own = _named_file("TAPEHOUSE_KAFKA_SSL_CERTIFICATE", settings.kafka_ssl_certificate)
     given = {
         "bootstrap.servers": settings.kafka_bootstrap,
         "security.protocol": settings.kafka_security_protocol,
         "sasl.mechanism": settings.kafka_sasl_mechanism,
         "sasl.username": settings.kafka_sasl_username,
         "sasl.password": secret.get_secret_value() if secret else "",
-        "ssl.ca.location": str(trusted or ""),
+        "ssl.ca.location": trusted,
+        "ssl.certificate.location": own,
+        "ssl.key.location": own,
     }
     return {
         **{name: value for name, value in given.items() if value},
@@ -59,6 +62,12 @@ def client_configuration(settings: Settings, broker: "BrokerState") -> Configura
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 30_000,
     }
+
+
+def _named_file(setting: str, path: Path | None) -> str:
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{setting} names {path}, and there is no such file.")
+    return str(path or "")
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -102,6 +111,11 @@ class BrokerState:
             self.refusal = (
                 f"The certificate of the broker at {self._bootstrap} is not to be trusted: {error.str()}. "
                 "TAPEHOUSE_KAFKA_SSL_CA names the file of the authorities that are."
+            )
+        elif "alert" in error.str() and "certificate" in error.str():  # what the broker said in the TLS handshake
+            self.refusal = (
+                f"The broker at {self._bootstrap} asks for a certificate that it trusts: {error.str()}. "
+                "TAPEHOUSE_KAFKA_SSL_CERTIFICATE names the file of ours."
             )
         else:
             self.lost(error.str())
