@@ -10,7 +10,7 @@ import structlog
 
 from tapehouse import telemetry
 from tapehouse.ports import Batch, Shape, Tape
-from tapehouse.producers.poll_status import PolledStatus
+from tapehouse.producers.poll_status import PolledStatus, in_trouble_first
 from tapehouse.producers.polling import Clock
 from tapehouse.settings import SOURCES
 
@@ -22,8 +22,6 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at whether it is."""
 SILENT_AFTER = 3 * TELL_EVERY
 """Seconds without a word after which whoever asks a source is taken for gone."""
-MOST_ADDRESSES = 50
-"""Most addresses of a source that are told of, those in trouble first."""
 
 log = structlog.get_logger(__name__)
 
@@ -92,5 +90,4 @@ def _as_of(now: int, name: str, status: PolledStatus, at: int) -> PolledStatus:
 
 
 def _shortened(status: PolledStatus) -> PolledStatus:
-    in_trouble_first = sorted(status.connections, key=lambda each: each.connected)
-    return msgspec.structs.replace(status, connections=tuple(in_trouble_first[:MOST_ADDRESSES]))
+    return msgspec.structs.replace(status, connections=tuple(in_trouble_first(status.connections)))
