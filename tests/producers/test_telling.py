@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from tapehouse import telemetry
 from tapehouse.ports import Batch
 from tapehouse.producers.poll_status import MOST_TOLD, PolledStatus, PollStatus
 from tapehouse.producers.polling import Clock
@@ -52,7 +51,6 @@ async def test_a_source_is_told_of_at_once_when_it_changes_and_now_and_then():
 
 
 async def test_what_is_told_is_heard_as_it_was():
-    telemetry.stale_addresses.clear()  # where a source was polled in this process, that tells it
     [batch] = await told_in(1, lambda _second: source(stale=1))
     heard = Heard(["coingecko"])
     assert heard.take([batch]) == []

@@ -4,6 +4,7 @@ What they observe cannot stand in for it: an upstream with nothing new is well, 
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 import structlog
@@ -70,9 +71,12 @@ class Heard:
             log.warning("status_unreadable", why="it is of no source of ours")
             return
         self._words[status.name] = status, at
-        telemetry.stale_addresses.labels(status.name).set(status.stale)
+        telemetry.stale_addresses.labels(status.name).set_function(partial(self._stale, status.name))
         if answered_at := max((each.last_message_at for each in status.connections), default=0):
             telemetry.last_answer.labels(status.name).set(answered_at / 1e6)
+
+    def _stale(self, name: str) -> int:
+        return self._words[name][0].stale
 
 
 _UNTOLD = PolledStatus("", "connecting", (), 0.0, 0, None, "no producer has told of it", ())
