@@ -82,7 +82,7 @@ class SparkEngine:
                 self._first = number if self._first is None else self._first
                 take = self._take_many if self._records_before > FEW else self._take_few
                 take(records_of(records), number)
-        except BaseException as error:
+        except BaseException as error:  # a panic of Polars is no Exception; Spark tells of either as a text alone
             self.error = error
             raise
 
