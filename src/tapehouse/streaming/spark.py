@@ -156,9 +156,9 @@ class SparkEngine:
         horizons = {symbol: ledger.horizon for symbol, ledger in self._ledgers.items()}
         folded = self._fold.take(batches)
         self._follow(folded)
-        for symbol, traded_at in _traded(folded):
+        for symbol, traded_at, trades in _traded(folded):
             if is_final(opened_at(traded_at, "1m"), "1m", horizons.get(symbol, 0)):
-                telemetry.trades_late.labels(symbol).inc()
+                telemetry.trades_late.labels(symbol).inc(trades)
         return folded
 
     def _follow(self, folded: Folded) -> None:
@@ -226,6 +226,9 @@ def _received(folded: Folded) -> list[int]:
     return singles + [int(frame["received_at"].min()) for frame in folded.frames]  # type: ignore[arg-type]  # not empty
 
 
-def _traded(folded: Folded) -> list[tuple[str, int]]:
-    rows = [row for frame in folded.frames for row in frame.select("symbol", "traded_at").iter_rows()]
-    return rows + [(trade.symbol, trade.traded_at) for trade, _ in folded.singles]
+def _traded(folded: Folded) -> list[tuple[str, int, int]]:
+    """Return the symbol and the time of what was taken, and how many trades it is: an aggregate is several."""
+    rows = [(*row, 1) for frame in folded.frames for row in frame.select("symbol", "traded_at").iter_rows()]
+    return rows + [
+        (trade.symbol, trade.traded_at, trade.last_trade_id - trade.first_trade_id + 1) for trade, _ in folded.singles
+    ]
