@@ -196,7 +196,8 @@ def _feeds_down(moment: Moment) -> Iterable[str]:
 
 def _lake_away(moment: Moment) -> Iterable[str]:
     if moment.lake_error:
-        yield f"The lake does not answer: what is live goes on, what is stored comes back with it. {moment.lake_error}"
+        outlook = "what is live goes on, what is stored comes back with it" if moment.symbols else "all waits for it"
+        yield f"The lake does not answer: {outlook}. {moment.lake_error}"
 
 
 def _commits_late(moment: Moment) -> Iterable[str]:
