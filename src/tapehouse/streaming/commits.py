@@ -26,7 +26,7 @@ from tapehouse.market.events import Kline
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import Signal
 from tapehouse.ports import Lake
-from tapehouse.streaming.fold import Folded
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.rows import (
     Row,
     bronze_context,

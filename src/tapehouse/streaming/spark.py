@@ -23,7 +23,8 @@ from tapehouse.market.windows import SECOND, WATERMARK_DELAY, is_final, opened_a
 from tapehouse.ports import Batch
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Unit, already_there, commit_rest_of_bronze, commit_silver
-from tapehouse.streaming.fold import Fold, Folded
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import MARGIN, Recovered, recall_days
 from tapehouse.streaming.rows import bronze_trades
@@ -156,7 +157,7 @@ class SparkEngine:
         horizons = {symbol: ledger.horizon for symbol, ledger in self._ledgers.items()}
         folded = self._fold.take(batches)
         self._follow(folded)
-        for symbol, traded_at, trades in _traded(folded):
+        for symbol, traded_at, trades in folded.traded():
             if is_final(opened_at(traded_at, "1m"), "1m", horizons.get(symbol, 0)):
                 telemetry.trades_late.labels(symbol).inc(trades)
         return folded
@@ -224,11 +225,3 @@ class SparkEngine:
 def _received(folded: Folded) -> list[int]:
     singles = [trade.received_at for trade, _ in folded.singles]
     return singles + [int(frame["received_at"].min()) for frame in folded.frames]  # type: ignore[arg-type]  # not empty
-
-
-def _traded(folded: Folded) -> list[tuple[str, int, int]]:
-    """Return the symbol and the time of what was taken, and how many trades it is: an aggregate is several."""
-    rows = [(*row, 1) for frame in folded.frames for row in frame.select("symbol", "traded_at").iter_rows()]
-    return rows + [
-        (trade.symbol, trade.traded_at, trade.last_trade_id - trade.first_trade_id + 1) for trade, _ in folded.singles
-    ]
