@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -35,7 +36,7 @@ class ServerError(Exception):
     """A server did not become ready; the text ends with what it said last."""
 
 
-class Server:
+class Server(ABC):
     """A child process with a folder of its own, in which it keeps its data and its log."""
 
     stops_within = 10.0
@@ -53,13 +54,13 @@ class Server:
         self._log_from = 0
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """Return what to run; called at every start."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_ready(self) -> bool:
         """Return whether it does now what it is there for."""
-        raise NotImplementedError
 
     def works_in(self) -> Path:
         """Return the folder it is run in."""

@@ -51,8 +51,7 @@ def main(debug: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the API and the page; 0 takes a free one.")
 def up(demo: bool, port: int | None) -> None:
     """Run the platform until Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the platform listens itself, there is nothing to commit
-        signal.signal(number, lambda *_: sys.exit(0))
+    _end_when_told()
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # many small folds: handing them to more threads costs more
     os.environ.setdefault("_RJEM_MALLOC_CONF", "muzzy_decay_ms:0")  # Polars gives back at once what it has done with
     settings = _begin(api_port=port)
@@ -228,8 +227,7 @@ def produce(sources: tuple[str, ...], port: int) -> None:
     The sources are those of TAPEHOUSE_SOURCES; one process for each is usual. A second producer of the same source
     and symbols takes the place of the first.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the producer listens itself, there is nothing to commit
-        signal.signal(number, lambda *_: sys.exit(0))
+    _end_when_told()
     from tapehouse.profiles.producing import run_produce
 
     run_produce(_begin(api_port=port, sources=sources))
@@ -248,8 +246,7 @@ def stream(port: int) -> None:
 
     One process a lake; a second one is refused while the first runs.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the engine listens itself, there is nothing to commit
-        signal.signal(number, lambda *_: sys.exit(0))
+    _end_when_told()
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # Spark's workers are the threads
     from tapehouse.profiles.streaming import run_stream
 
@@ -344,6 +341,12 @@ def settings() -> None:
 def version() -> None:
     """Show the versions of Tapehouse and Python."""
     click.echo(f"tapehouse {tapehouse.__version__}, Python {platform.python_version()}")
+
+
+def _end_when_told() -> None:
+    """End well at a signal, until whoever is started listens itself: before that there is nothing to commit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _begin(**given: object) -> "Settings":

@@ -28,6 +28,10 @@ class LakeError(TapehouseError):
     exit_code = 4
 
 
+class LakeAwayError(LakeError):
+    """The bucket's server does not answer; the same may be asked of it later."""
+
+
 class DiscrepancyError(TapehouseError):
     """A check found stored data that differs from what it was compared with."""
 

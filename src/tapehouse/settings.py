@@ -302,26 +302,6 @@ class Settings(BaseSettings):
             raise ValueError(f"not an address such as https://host/path: {value}")
         return value
 
-    @model_validator(mode="after")
-    def _has_its_keys(self) -> Self:
-        if "newsapi" in self.sources and self.newsapi_key is None:
-            raise ValueError("TAPEHOUSE_SOURCES names newsapi, which needs a key: set NEWSAPI_KEY")
-        return self
-
-    def chosen_sources(self) -> tuple[str, ...]:
-        """Return the producers that run: those that are named, else all whose key is there."""
-        has_newsapi = "sources" not in self.model_fields_set and self.newsapi_key is not None
-        return (*self.sources, "newsapi") if has_newsapi else self.sources
-
-    def coingecko_pins(self) -> dict[str, str]:
-        """Return the coin each pinned ticker names."""
-        pairs = (pin.partition("=") for pin in self.coingecko_coins)
-        return {ticker.strip().upper(): coin.strip() for ticker, _, coin in pairs}
-
-    def quote_worth(self) -> tuple[tuple[str, float], ...]:
-        """Return what each named asset is worth in dollars."""
-        return tuple(_asset_and_worth(pair) for pair in self.signal_quote_worth)
-
     @field_validator("binance_ws_url", "binance_rest_url")
     @classmethod
     def _base_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -343,6 +323,26 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> Self:
+        if "newsapi" in self.sources and self.newsapi_key is None:
+            raise ValueError("TAPEHOUSE_SOURCES names newsapi, which needs a key: set NEWSAPI_KEY")
+        return self
+
+    def chosen_sources(self) -> tuple[str, ...]:
+        """Return the producers that run: those that are named, else all whose key is there."""
+        has_newsapi = "sources" not in self.model_fields_set and self.newsapi_key is not None
+        return (*self.sources, "newsapi") if has_newsapi else self.sources
+
+    def coingecko_pins(self) -> dict[str, str]:
+        """Return the coin each pinned ticker names."""
+        pairs = (pin.partition("=") for pin in self.coingecko_coins)
+        return {ticker.strip().upper(): coin.strip() for ticker, _, coin in pairs}
+
+    def quote_worth(self) -> tuple[tuple[str, float], ...]:
+        """Return what each named asset is worth in dollars."""
+        return tuple(_asset_and_worth(pair) for pair in self.signal_quote_worth)
 
 
 def _asset_and_worth(pair: str) -> tuple[str, float]:

@@ -67,6 +67,7 @@ answers_not_kept = Counter(
 last_answer = Gauge(
     "tapehouse_last_answer_timestamp_seconds", "When an upstream that is polled last answered as it should.", ["source"]
 )
+# asked when it is scraped, of whoever knows: what is told grows stale while nothing happens here
 stale_addresses = Gauge(
     "tapehouse_stale_addresses", "Addresses of a polled upstream whose last good answer is too old.", ["source"]
 )

@@ -12,6 +12,7 @@ from tapehouse.api.problems import ProblemError
 from tapehouse.api.reads import Reads
 from tapehouse.errors import ConfigError
 from tapehouse.settings import Settings
+from tapehouse.streaming.view import LiveView
 
 PATIENCE = 10.0
 
@@ -61,6 +62,21 @@ async def test_only_so_many_reads_wait_and_a_place_is_free_again_afterwards(monk
     assert await asyncio.gather(*waiting) == [True] * 3
     assert await pool.run(slow.wait, PATIENCE)
     pool.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["prices/latest", "prices/BTCUSDT", "ohlc/BTCUSDT", "analytics/BTCUSDT", "market", "news", "signals"]
+)
+def test_where_nothing_is_known_as_the_lake_has_not_answered_yet_that_is_said_and_not_nothing(market, serving, path):
+    market.view = LiveView()
+    market.view.lake_error = "Cannot read s3://bucket: gone."
+    with serving(market) as address:
+        refused = httpx.get(f"{address}/{path}")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert httpx.get(f"{address}/metrics").status_code == 200
+        assert "all waits for it" in httpx.get(f"{address}/health").json()["reasons"][0]
+        market.view.lake_error = ""
+        assert httpx.get(f"{address}/prices/latest").json() == {"prices": []}
 
 
 async def test_a_read_that_takes_too_long_is_given_up(monkeypatch):

@@ -248,6 +248,33 @@ def test_while_the_store_is_gone_the_present_is_served_and_the_past_is_refused_i
     assert up.stop() == 0
 
 
+@pytest.mark.timeout(300)
+def test_a_start_while_the_store_is_gone_is_told_and_goes_on_once_it_is_back(
+    run, own_object_store, tape_settings, put_on, environment
+):
+    store = own_object_store()
+    given = {**store.environment, "TAPEHOUSE_LAKE": f"s3://{store.bucket}/lake"}
+    options = {name.lower(): value for name, value in store.environment.items()}
+    write_a_minute(DeltaLake(given["TAPEHOUSE_LAKE"], storage_options=options, writer="embedded"))
+    store.kill()
+    url = f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    up = run("up", TAPEHOUSE_KAFKA_BOOTSTRAP=tape_settings.kafka_bootstrap, TAPEHOUSE_SOURCES="binance", **given)
+    health = up.until(lambda: answers(f"{url}/health"), "it serves")
+    assert "The lake does not answer: all waits for it." in health["reasons"][0]
+    assert health["sources"]["binance"]["state"] == "connecting"
+    for path in ("ohlc/BTCUSDT", "prices/latest", "signals", "news"):
+        refused = httpx.get(f"{url}/{path}")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+    put_on(tape_settings.kafka_bootstrap)([trade(4, START + 61_000)])
+
+    store.start()
+    up.until(lambda: len(stored(url, "BTCUSDT")) == 1, "the candle of the lake")
+    up.until(lambda: answers(f"{url}/prices/latest")["prices"][0]["last_trade_id"] == 4, "it follows the tape")
+    assert "The lake" not in str(answers(f"{url}/health")["reasons"])
+    assert (up.said().count("lake_away"), up.said().count("lake_back")) == (1, 1)
+    assert up.stop() == 0
+
+
 def test_health_names_the_sources_that_another_process_asks(run, tape_settings, environment, tmp_path):
     at = environment["TAPEHOUSE_BINANCE_REST_URL"]
     exchange = run("exchange", "--port", at.rpartition(":")[2])

@@ -6,11 +6,10 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from tapehouse import telemetry
 from tapehouse.ports import Batch
-from tapehouse.producers.poll_status import PolledStatus, PollStatus
+from tapehouse.producers.poll_status import MOST_TOLD, PolledStatus, PollStatus
 from tapehouse.producers.polling import Clock
-from tapehouse.producers.telling import MOST_ADDRESSES, SILENT_AFTER, TELL_EVERY, Heard, tell_forever
+from tapehouse.producers.telling import SILENT_AFTER, TELL_EVERY, Heard, tell_forever
 from tapehouse.tape.local import LocalTape
 
 NOW = 1_700_006_400_000_000
@@ -52,7 +51,6 @@ async def test_a_source_is_told_of_at_once_when_it_changes_and_now_and_then():
 
 
 async def test_what_is_told_is_heard_as_it_was():
-    telemetry.stale_addresses.clear()  # where a source was polled in this process, that tells it
     [batch] = await told_in(1, lambda _second: source(stale=1))
     heard = Heard(["coingecko"])
     assert heard.take([batch]) == []
@@ -68,7 +66,7 @@ async def test_of_many_addresses_those_in_trouble_are_told():
     heard = Heard(())
     heard.take([batch])
     (status,) = heard.statuses(NOW)
-    assert (len(status.connections), status.connections[0].name) == (MOST_ADDRESSES, "late")
+    assert (len(status.connections), status.connections[0].name) == (MOST_TOLD, "late")
 
 
 def test_a_source_whose_producer_falls_silent_says_so_until_it_is_heard_again():

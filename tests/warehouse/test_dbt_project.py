@@ -10,6 +10,7 @@ import yaml
 
 from tapehouse import catalog
 from tapehouse.catalog import MARTS, TABLES
+from tapehouse.market.coins import DOLLAR_QUOTES, QUOTES
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,12 @@ def test_the_sources_are_the_tables_of_the_catalog_column_by_column():
     }
     assert {name: sources[name] for name in stored} == stored
     assert {name for name in TABLES if not name.startswith("gold/")} <= sources.keys()
+
+
+def test_what_pairs_are_quoted_in_is_what_the_platform_knows():
+    told = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    assert told["quotes"] == list(QUOTES)
+    assert (set(told["dollar_quotes"]), len(told["dollar_quotes"])) == (DOLLAR_QUOTES, len(DOLLAR_QUOTES))
 
 
 def test_run_test_and_docs_work_by_dbt_alone_over_a_real_lake(dbt, read):

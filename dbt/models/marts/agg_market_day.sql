@@ -76,7 +76,7 @@ days as (
         count(*) as symbols,
         round(avg(symbol_days.return order by symbol_days.venue, symbol_days.symbol), 12) as mean_return,
         any_value(symbol_days.return) filter (where symbol_days.symbol = 'BTCUSDT') as btc_return,
-        sum(symbol_days.quote_volume) filter (where symbols.quote_asset in ('USDT', 'USDC', 'FDUSD', 'TUSD', 'BUSD', 'USD1'))
+        sum(symbol_days.quote_volume) filter (where symbols.quote_asset in ('{{ var("dollar_quotes") | join("', '") }}'))
             as dollar_volume,
         cast(sum(symbol_days.spikes) as bigint) as spikes,
         round(avg(symbol_days.completeness order by symbol_days.venue, symbol_days.symbol), 12) as completeness

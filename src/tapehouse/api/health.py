@@ -9,7 +9,7 @@ import msgspec
 
 from tapehouse.api.encoding import time_text
 from tapehouse.market.windows import DAY, WATERMARK_DELAY
-from tapehouse.producers.poll_status import PolledStatus
+from tapehouse.producers.poll_status import PolledStatus, in_trouble_first
 from tapehouse.streaming.view import LiveView, SymbolHealth
 from tapehouse.telemetry import mask
 
@@ -18,8 +18,6 @@ SILENT_AFTER = 6.0
 COMMIT_LATE_AFTER = 10.0
 """Seconds after which data that is received and not committed is called trouble."""
 MOST_REASONS = 20
-MOST_CONNECTIONS = 50
-"""Most addresses of one source that are told of, those in trouble first."""
 
 
 class Connection(Protocol):
@@ -123,7 +121,6 @@ def _state(moment: Moment, source: SourceStatus) -> str:
 
 def _source(moment: Moment, source: SourceStatus) -> dict[str, object]:
     told: dict[str, object] = msgspec.to_builtins(source)
-    in_trouble_first = sorted(source.connections, key=lambda connection: connection.connected)
     return {
         **told,
         "state": _state(moment, source),
@@ -131,7 +128,7 @@ def _source(moment: Moment, source: SourceStatus) -> dict[str, object]:
         "freshness_seconds": _seconds(moment, _last_message_at(source)),
         **({} if isinstance(source, PolledStatus) else _proof(moment, source)),
         "clock_offset_seconds": source.clock_offset,
-        "connections": [_connection(moment, connection) for connection in in_trouble_first[:MOST_CONNECTIONS]],
+        "connections": [_connection(moment, connection) for connection in in_trouble_first(source.connections)],
     }
 
 
@@ -199,7 +196,8 @@ def _feeds_down(moment: Moment) -> Iterable[str]:
 
 def _lake_away(moment: Moment) -> Iterable[str]:
     if moment.lake_error:
-        yield f"The lake does not answer: what is live goes on, what is stored comes back with it. {moment.lake_error}"
+        outlook = "what is live goes on, what is stored comes back with it" if moment.symbols else "all waits for it"
+        yield f"The lake does not answer: {outlook}. {moment.lake_error}"
 
 
 def _commits_late(moment: Moment) -> Iterable[str]:

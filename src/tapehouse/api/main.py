@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.routing import WebSocketRoute
 
 import tapehouse
@@ -69,10 +69,14 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
         redoc_url=None,
         lifespan=_running(live, reads),
     )
-    app.include_router(routes.build(view, queries, reads, report))
-    app.include_router(analytics_routes.build(view, queries, reads))
-    app.include_router(context_routes.build(view, ContextQueries(view.context, lake, pins), reads))
-    app.include_router(signal_routes.build(view, SignalQueries(view.signals, lake), reads))
+    app.include_router(routes.build_state(view, report))
+    for answering in (
+        routes.build(view, queries, reads),
+        analytics_routes.build(view, queries, reads),
+        context_routes.build(view, ContextQueries(view.context, lake, pins), reads),
+        signal_routes.build(view, SignalQueries(view.signals, lake), reads),
+    ):
+        app.include_router(answering, dependencies=[Depends(routes.require_begun(view))])
     app.router.routes.append(WebSocketRoute("/live", live.serve))
     page.register(app, docs_page(settings))
     problems.register(app)

@@ -1,5 +1,6 @@
 """The REST routes: what is asked is checked, read from memory or on a thread, and written with every digit."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Response
@@ -14,16 +15,16 @@ from tapehouse.api.problems import PROBLEMS
 from tapehouse.api.queries import CandleQuery, Queries
 from tapehouse.api.reads import Reads
 from tapehouse.api.rows import candle_fields, trade_fields
+from tapehouse.errors import LakeError
 from tapehouse.streaming.view import LiveView
 
 
-def build(view: LiveView, queries: Queries, reads: Reads, report: Report) -> APIRouter:
-    """Return the routes over this view, these queries and this report of the health."""
+def build(view: LiveView, queries: Queries, reads: Reads) -> APIRouter:
+    """Return the routes over this view and these queries."""
     routes = APIRouter()
     _add_prices(routes, view, queries, reads)
     _add_candles(routes, view, queries, reads)
     _add_coverage(routes, view, queries, reads)
-    _add_state(routes, view, report)
     return routes
 
 
@@ -81,7 +82,10 @@ def _add_coverage(routes: APIRouter, view: LiveView, queries: Queries, reads: Re
         return Response(to_json(await reads.run(queries.coverage, name)), media_type="application/json")
 
 
-def _add_state(routes: APIRouter, view: LiveView, report: Report) -> None:
+def build_state(view: LiveView, report: Report) -> APIRouter:
+    """Return the routes that answer whatever is known, and tell of it: by this report, and in numbers."""
+    routes = APIRouter()
+
     @routes.get("/health", response_model=schemas.Health)
     async def health() -> Response:
         """Tell how fresh, complete and verified the data is; the status is 200 for as long as the platform lives."""
@@ -91,3 +95,15 @@ def _add_state(routes: APIRouter, view: LiveView, report: Report) -> None:
     async def metrics() -> Response:
         """Give every metric in Prometheus' text format."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+def require_begun(view: LiveView) -> Callable[[], Awaitable[None]]:
+    """Make the check before an answer: LakeError where nothing is known because the lake has not answered yet."""
+
+    async def check() -> None:
+        if view.lake_error and not view.symbols():
+            raise LakeError(view.lake_error)
+
+    return check

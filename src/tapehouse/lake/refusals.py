@@ -7,11 +7,12 @@ from contextlib import contextmanager
 import polars as pl
 from deltalake.exceptions import DeltaError
 
-from tapehouse.errors import LakeError
+from tapehouse.errors import LakeAwayError, LakeError
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _LONGEST = 600
 """Characters of the storage's own words that are passed on."""
+_AWAY = "The bucket's server does not answer: check AWS_ENDPOINT_URL and the network, and start again."
 _ADVICE = (
     (("NoSuchBucket",), "There is no such bucket: create it, or mend TAPEHOUSE_LAKE."),
     (
@@ -26,10 +27,7 @@ _ADVICE = (
         ),
         "The bucket's server does not take these keys: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, their rights.",
     ),
-    (
-        ("error sending request", "client error", "connect", "timed out", "retries"),
-        "The bucket's server does not answer: check AWS_ENDPOINT_URL and the network, and start again.",
-    ),
+    (("error sending request", "client error", "connect", "timed out", "retries"), _AWAY),
 )
 """Words that occur in errors of a bucket, and what to do about them; the first that fit are told.
 
@@ -63,7 +61,9 @@ def refusal(doing: str, error: Exception) -> LakeError:
     """Return the error a person reads: what could not be done, the storage's words on one line, what to do."""
     words = " ".join(_COLOUR.sub("", str(error)).split())
     told = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
-    return LakeError(f"Cannot {doing}: {told}. {_advice(words) if '://' in doing else _DISK}")
+    advice = _advice(words) if "://" in doing else _DISK
+    kind = LakeAwayError if advice is _AWAY else LakeError
+    return kind(f"Cannot {doing}: {told}. {advice}")
 
 
 _DISK = "Is the disk full, read-only or gone?"

@@ -1,12 +1,14 @@
 """What a polled source says of itself: values for /health, taken at one moment."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
 MOST_NAMED = 3
 """Addresses of one kind that are named, stale or ended; the others are counted."""
+MOST_TOLD = 50
+"""Most addresses of a source that are told of, those in trouble first."""
 
 PollState = Literal["connecting", "open", "idle", "backing_off", "limited", "circuit_open", "ended"]
 """`connecting`: nothing came yet; `open`: the last question was answered; `idle`: nothing needs to be asked;
@@ -69,6 +71,22 @@ class PolledStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="polled"):
     def connected(self) -> bool:
         """Whether anything it tells is as new as it should be."""
         return self.state == "connected"
+
+
+class Address(Protocol):
+    """One place that a source asks or listens to."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether what it tells is as new as it should be."""
+
+
+AnAddress = TypeVar("AnAddress", bound=Address)
+
+
+def in_trouble_first(addresses: Iterable[AnAddress]) -> list[AnAddress]:
+    """Return as many addresses of a source as are told of: those in trouble, then the others, each in their order."""
+    return sorted(addresses, key=lambda address: address.connected)[:MOST_TOLD]
 
 
 def source_status(

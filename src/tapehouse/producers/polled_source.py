@@ -55,7 +55,6 @@ class PolledSource:
 
     async def run(self, tape: Tape) -> None:
         """Poll until cancelled."""
-        # asked when it is scraped: what is told grows stale while nothing happens here
         telemetry.stale_addresses.labels(self.name).set_function(lambda: self.status().stale)
         async with asyncio.TaskGroup() as group:
             for poller in self._pollers:

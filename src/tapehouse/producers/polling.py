@@ -179,7 +179,7 @@ class Poller:
             self._gone(str(error))
         except UpstreamError as error:
             self._failed(str(error), refused=isinstance(error, RefusedError))
-        except Exception as error:  # an answer that breaks its reader must not end the platform
+        except Exception as error:  # strangers' bytes broke their reader, in a way nobody foresaw: bad data, a value
             if not self._known.failures:
                 log.exception("poll_broken", source=self._upstream.source, poll=self._upstream.name)
             told = (self._answer.body,) if self._answer else ()

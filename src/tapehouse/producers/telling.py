@@ -4,13 +4,14 @@ What they observe cannot stand in for it: an upstream with nothing new is well, 
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 import structlog
 
 from tapehouse import telemetry
 from tapehouse.ports import Batch, Shape, Tape
-from tapehouse.producers.poll_status import PolledStatus
+from tapehouse.producers.poll_status import PolledStatus, in_trouble_first
 from tapehouse.producers.polling import Clock
 from tapehouse.settings import SOURCES
 
@@ -22,8 +23,6 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at whether it is."""
 SILENT_AFTER = 3 * TELL_EVERY
 """Seconds without a word after which whoever asks a source is taken for gone."""
-MOST_ADDRESSES = 50
-"""Most addresses of a source that are told of, those in trouble first."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +71,12 @@ class Heard:
             log.warning("status_unreadable", why="it is of no source of ours")
             return
         self._words[status.name] = status, at
-        telemetry.stale_addresses.labels(status.name).set(status.stale)
+        telemetry.stale_addresses.labels(status.name).set_function(partial(self._stale, status.name))
         if answered_at := max((each.last_message_at for each in status.connections), default=0):
             telemetry.last_answer.labels(status.name).set(answered_at / 1e6)
+
+    def _stale(self, name: str) -> int:
+        return self._words[name][0].stale
 
 
 _UNTOLD = PolledStatus("", "connecting", (), 0.0, 0, None, "no producer has told of it", ())
@@ -92,5 +94,4 @@ def _as_of(now: int, name: str, status: PolledStatus, at: int) -> PolledStatus:
 
 
 def _shortened(status: PolledStatus) -> PolledStatus:
-    in_trouble_first = sorted(status.connections, key=lambda each: each.connected)
-    return msgspec.structs.replace(status, connections=tuple(in_trouble_first[:MOST_ADDRESSES]))
+    return msgspec.structs.replace(status, connections=tuple(in_trouble_first(status.connections)))

@@ -284,7 +284,7 @@ async def _shake_hands(connection: Connection, url: str, timeout: float) -> None
             read_buffer_init_size=READ_BUFFER,
             logger_name="websocket",
         )
-    except BaseException:
+    except BaseException:  # whoever asked is cancelled: the socket must not stay open behind them either
         connection.abort()
         raise
 

@@ -6,12 +6,13 @@ import queue
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 import uvloop
 
 from tapehouse.api.main import create_app, serve
 from tapehouse.catalog import CONTEXT_TOPICS, KLINES_TOPIC, SOURCE_STATUS, TRADES_TOPIC
-from tapehouse.errors import LakeError
+from tapehouse.errors import LakeAwayError, LakeError
 from tapehouse.lake.outage import Outage, SparedLake
 from tapehouse.lake.snapshot import Snapshot
 from tapehouse.market.ledger import CandleRow
@@ -46,32 +47,34 @@ MOST_LOOKS = 60
 """Looks whose findings may wait for the follower; then the lake is looked at no further."""
 
 
+class Begun(NamedTuple):
+    """What goes on from what the lake holds."""
+
+    follower: Follower
+    settled: Settled
+    tape: KafkaTapeReader
+
+
 class Following:
-    """The parts of the profile, put together on what the lake holds, and what they do until they are stopped."""
+    """The parts of the profile, and what they do until they are stopped.
+
+    A lake whose server is away at the start is waited for, and health says so.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lake = open_lake_to_read(settings)
-        snapshot = Snapshot(self._lake)
-        recovered = recover(snapshot, settings.symbols, detection(settings), settings.coingecko_pins())
-        clock = ArrivalClock(recovered.known_at)
         self.view = FollowedView()
-        self.view.context.recall(snapshot)
-        self.view.signals.recall(snapshot)
         self.sources = Heard(name for name in settings.chosen_sources() if name != "binance")
         self._outage, self._over = Outage(), threading.Event()
-        waited_for = SparedLake(self._lake, self._outage, lambda: not self._over.wait(LOOK_EVERY))
-        self._follower = Follower(waited_for, self.view, recovered, now=clock.now)
-        for symbol, (compared, agreeing) in tally(snapshot, clock.now() - DAY).items():
-            self._follower.count_verified(symbol, compared, agreeing)
-        self._settled = Settled(self._lake, snapshot)
         self._found: queue.Queue[tuple[list[CandleRow], list[Signal]]] = queue.Queue(MOST_LOOKS)
         self._since = time.time_ns() // 1000
-        self.tape = KafkaTapeReader(settings, since=max(0, recovered.known_at - MARGIN), topics=TOPICS)
+        self._begun: Begun | None = None
 
     async def run(self) -> None:
         """Serve until cancelled; raise what ends it otherwise."""
         sys.setswitchinterval(SWITCH_EVERY)
+        await asyncio.to_thread(self._begin)
         app = create_app(self.view, SparedLake(self._lake, self._outage), self.statuses, self._settings)
         following, looking = Stage("follow", self._follow), Stage("look", self._look)
         try:
@@ -82,7 +85,8 @@ class Following:
                 group.create_task(looking.watch())
         finally:
             self._over.set()
-            self.tape.close()
+            if self._begun is not None:
+                self._begun.tape.close()
             await asyncio.gather(asyncio.to_thread(looking.stop), asyncio.to_thread(following.stop))
 
     def statuses(self) -> list[SourceStatus | PolledStatus]:
@@ -92,11 +96,12 @@ class Following:
     def _tape_status(self) -> SourceStatus:
         """Say of the tape what a source says of its connections: its newest message tells how fresh the feed is."""
         symbols = self.view.health().values()
-        error = f"the broker at {self._settings.kafka_bootstrap}: {self.tape.error}" if self.tape.error else ""
+        told = self._begun.tape.error if self._begun is not None else ""
+        error = f"the broker at {self._settings.kafka_bootstrap}: {told}" if told else ""
         connection = ConnectionStatus(
             name="tape",
             symbols=len(symbols),
-            state="backing_off" if error else "open",
+            state="connecting" if self._begun is None else "backing_off" if error else "open",
             endpoint=self._settings.kafka_bootstrap,
             since=self._since,
             last_message_at=max((symbol.last_received_at for symbol in symbols), default=0),
@@ -119,24 +124,50 @@ class Following:
             notes=(),
         )
 
+    def _begin(self) -> Begun | None:
+        """Take up what the lake holds, and the tape where that ends; None while the lake's server is away."""
+        settings = self._settings
+        try:
+            with reading(settings):
+                snapshot = Snapshot(self._lake)
+                recovered = recover(snapshot, settings.symbols, detection(settings), settings.coingecko_pins())
+                clock = ArrivalClock(recovered.known_at)
+                verified = tally(snapshot, clock.now() - DAY)
+                self.view.context.recall(snapshot)
+                self.view.signals.recall(snapshot)
+        except LakeAwayError as error:
+            self._is_away(error)
+            return None
+        self._outage.ended()
+        waited_for = SparedLake(self._lake, self._outage, lambda: not self._over.wait(LOOK_EVERY))
+        follower = Follower(waited_for, self.view, recovered, now=clock.now)
+        for symbol, (compared, agreeing) in verified.items():
+            follower.count_verified(symbol, compared, agreeing)
+        tape = KafkaTapeReader(settings, since=max(0, recovered.known_at - MARGIN), topics=TOPICS)
+        self._begun = Begun(follower, Settled(self._lake, snapshot), tape)
+        self.view.lake_error = ""
+        return self._begun
+
     def _follow(self, stopping: threading.Event) -> None:
+        while (begun := self._begun or self._begin()) is None:
+            if stopping.wait(LOOK_EVERY):
+                return
         while not stopping.is_set():
-            batches = self.sources.take(self.tape.read(WAKE_EVERY))
+            batches = self.sources.take(begun.tape.read(WAKE_EVERY))
             if batches:
-                self._follower.fold(batches)
+                begun.follower.fold(batches)
             while not self._found.empty():
-                self._follower.take_over(*self._found.get())
+                begun.follower.take_over(*self._found.get())
 
     def _look(self, stopping: threading.Event) -> None:
         while not stopping.wait(LOOK_EVERY):
-            if self._found.full():
+            if self._begun is None or self._found.full():
                 continue
             try:
                 with reading(self._settings):
-                    rows, signals, committed = self._settled.look()
+                    rows, signals, committed = self._begun.settled.look()
             except LakeError as error:
-                self._outage.began(error)
-                self.view.lake_error = self._outage.error
+                self._is_away(error)
                 continue
             self._outage.ended()
             self.view.lake_error = ""
@@ -144,6 +175,10 @@ class Following:
                 self.view.committed_at = time.time_ns() // 1000
             if rows or signals:
                 self._found.put((rows, signals))
+
+    def _is_away(self, error: LakeError) -> None:
+        self._outage.began(error)
+        self.view.lake_error = self._outage.error
 
 
 def run_up(settings: Settings) -> None:
@@ -155,8 +190,7 @@ def run_up(settings: Settings) -> None:
 
 async def _up(settings: Settings) -> None:
     stopped = when_told_to_stop()
-    following = await asyncio.to_thread(Following, settings)
-    running = asyncio.create_task(following.run())
+    running = asyncio.create_task(Following(settings).run())
     await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if stopped.done():
         leave_within(LEAVE_WITHIN)

@@ -15,7 +15,8 @@ from tapehouse.market.ledger import CandleRow, Check, Ledger
 from tapehouse.market.windows import MINUTE, SECOND
 from tapehouse.ports import Hole
 from tapehouse.streaming.commits import Unit
-from tapehouse.streaming.fold import Fold, Folded
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.recovery import Recovered
 from tapehouse.streaming.verification import Finding

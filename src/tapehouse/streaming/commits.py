@@ -26,7 +26,7 @@ from tapehouse.market.events import Kline
 from tapehouse.market.ledger import CandleRow
 from tapehouse.market.signals import Signal
 from tapehouse.ports import Lake
-from tapehouse.streaming.fold import Folded
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.rows import (
     Row,
     bronze_context,
@@ -134,7 +134,7 @@ class Committer:
             try:
                 if self._error is None:
                     self._commit(unit)
-            except BaseException as error:  # noqa: BLE001  # it is raised again in the engine's thread
+            except BaseException as error:  # noqa: BLE001  # raised again in the engine's thread, a panic of Polars too
                 self._error = error
             finally:
                 self._current = None

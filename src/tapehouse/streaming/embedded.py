@@ -11,7 +11,8 @@ from tapehouse.market.windows import SECOND
 from tapehouse.ports import Batch, Lake
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Committer
-from tapehouse.streaming.fold import Fold, Folded
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.holes import Holes
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import Recovered, recall_days

@@ -1,6 +1,5 @@
 """The fold: messages of the tape become held ids, windows and rows. Each id is taken once, whatever comes (law 1)."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import groupby
@@ -10,8 +9,7 @@ import polars as pl
 
 from tapehouse import telemetry
 from tapehouse.market.candles import Candle, as_candles, merge, reduce_frame, to_candles
-from tapehouse.market.context import Version
-from tapehouse.market.coverage import JUMP_ALLOWANCE, Range, Ranges, could_follow
+from tapehouse.market.coverage import JUMP_ALLOWANCE, Range, could_follow
 from tapehouse.market.events import Kline, Rejected, Trade
 from tapehouse.market.ledger import Ledger
 from tapehouse.market.windows import SECOND, opened_at
@@ -20,6 +18,7 @@ from tapehouse.producers.binance.decode import Messages, concatenate, decode_res
 from tapehouse.producers.binance.wire import KLINES_TOPIC, TRADES_TOPIC, rest_kline
 from tapehouse.streaming.columns import minute_of, read_stream, stream_columns
 from tapehouse.streaming.context import Context
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.ledgers import Ledgers
 from tapehouse.streaming.view import to_trades
 
@@ -39,30 +38,6 @@ Recall = Callable[[str, int], None]
 accepted = cache(telemetry.trades_accepted.labels)
 duplicate = cache(telemetry.trades_duplicate.labels)
 """Finding a labelled counter costs more than counting; there are as many as symbols are followed."""
-
-
-class Folded(msgspec.Struct):
-    """What a read of the tape brought that was not there before."""
-
-    singles: list[tuple[Trade, bytes]] = msgspec.field(default_factory=list)
-    frames: list[pl.DataFrame] = msgspec.field(default_factory=list)
-    klines: list[tuple[Kline, bytes]] = msgspec.field(default_factory=list)
-    other: list[tuple[str, bytes, int]] = msgspec.field(default_factory=list)
-    rejected: list[Rejected] = msgspec.field(default_factory=list)
-    versions: list[Version] = msgspec.field(default_factory=list)
-    held: dict[str, Ranges] = msgspec.field(default_factory=lambda: defaultdict(Ranges))
-    times: dict[tuple[str, int], int] = msgspec.field(default_factory=dict)
-    """Trade times by (symbol, id) at the edges of what was taken: what a hole lies between."""
-
-    def received_to(self) -> int:
-        """Return when the newest message came (microseconds), 0 when there is none."""
-        singles = (trade.received_at for trade, _ in self.singles)
-        columns = (int(frame.select(pl.max("received_at")).item() or 0) for frame in self.frames)
-        return max([0, *singles, *columns])
-
-    def symbols(self) -> set[str]:
-        """Return the symbols of which something is new."""
-        return set(self.held) | {kline.symbol for kline, _ in self.klines}
 
 
 class Fold:
@@ -218,7 +193,8 @@ class Fold:
             ledger.coverage.accept(first, last)
             accepted(trade.symbol).inc(last - first + 1)
             return [trade]
-        rest = trade.quantity - self._quantity_of(trade.symbol, first, last, folded)
+        held = folded.quantity(trade.symbol, first, last) + self._quantity_held(trade.symbol, first, last)
+        rest = trade.quantity - held
         if rest <= 0:
             reason = "an aggregate no larger than the trades held of a part of it"
             folded.rejected.append(Rejected(TRADES_TOPIC, reason, payload, trade.received_at))
@@ -227,24 +203,11 @@ class Fold:
         accepted(trade.symbol).inc(sum(b - a + 1 for a, b in new))
         return residues(trade, new, rest)
 
-    def _quantity_of(self, symbol: str, first: int, last: int, folded: Folded) -> int:
-        here = sum(
-            trade.quantity
-            for trade, _ in folded.singles
-            if trade.symbol == symbol and first <= trade.first_trade_id <= last
-        )
-        chosen = (pl.col("symbol") == symbol) & pl.col("first_trade_id").is_between(first, last)
-        for frame in folded.frames:
-            here += int(frame.filter(chosen)["quantity"].to_physical().sum())
-        return here + self._quantity_held(symbol, first, last)
-
     def _note_trade(self, trade: Trade, folded: Folded) -> None:
         known = self.last.get(trade.symbol)
-        if known is None or trade.last_trade_id > known.last_trade_id:
-            if known is not None:
-                folded.times.setdefault((trade.symbol, known.last_trade_id), known.traded_at)
-            self.last[trade.symbol] = trade
-            self.last_traded_at[trade.symbol] = trade.traded_at
+        if known is not None and trade.last_trade_id > known.last_trade_id:
+            folded.times.setdefault((trade.symbol, known.last_trade_id), known.traded_at)
+        self.note(trade)
         folded.times[trade.symbol, trade.first_trade_id] = trade.traded_at
         folded.times[trade.symbol, trade.last_trade_id] = trade.traded_at
 

@@ -10,7 +10,8 @@ import polars as pl
 from tapehouse.market.candles import Candle, as_candles, reduce_frame, to_candles
 from tapehouse.market.events import Trade
 from tapehouse.streaming.columns import minute_of
-from tapehouse.streaming.fold import Fold, Folded
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.view import to_trades
 
 

@@ -23,7 +23,8 @@ from tapehouse.market.windows import SECOND, WATERMARK_DELAY, is_final, opened_a
 from tapehouse.ports import Batch
 from tapehouse.streaming.bookkeeping import Bookkeeping
 from tapehouse.streaming.commits import Unit, already_there, commit_rest_of_bronze, commit_silver
-from tapehouse.streaming.fold import Fold, Folded
+from tapehouse.streaming.fold import Fold
+from tapehouse.streaming.folded import Folded
 from tapehouse.streaming.quantities import Quantities
 from tapehouse.streaming.recovery import MARGIN, Recovered, recall_days
 from tapehouse.streaming.rows import bronze_trades
@@ -82,7 +83,7 @@ class SparkEngine:
                 self._first = number if self._first is None else self._first
                 take = self._take_many if self._records_before > FEW else self._take_few
                 take(records_of(records), number)
-        except BaseException as error:
+        except BaseException as error:  # a panic of Polars is no Exception; Spark tells of either as a text alone
             self.error = error
             raise
 
@@ -156,9 +157,9 @@ class SparkEngine:
         horizons = {symbol: ledger.horizon for symbol, ledger in self._ledgers.items()}
         folded = self._fold.take(batches)
         self._follow(folded)
-        for symbol, traded_at in _traded(folded):
+        for symbol, traded_at, trades in folded.traded():
             if is_final(opened_at(traded_at, "1m"), "1m", horizons.get(symbol, 0)):
-                telemetry.trades_late.labels(symbol).inc()
+                telemetry.trades_late.labels(symbol).inc(trades)
         return folded
 
     def _follow(self, folded: Folded) -> None:
@@ -224,8 +225,3 @@ class SparkEngine:
 def _received(folded: Folded) -> list[int]:
     singles = [trade.received_at for trade, _ in folded.singles]
     return singles + [int(frame["received_at"].min()) for frame in folded.frames]  # type: ignore[arg-type]  # not empty
-
-
-def _traded(folded: Folded) -> list[tuple[str, int]]:
-    rows = [row for frame in folded.frames for row in frame.select("symbol", "traded_at").iter_rows()]
-    return rows + [(trade.symbol, trade.traded_at) for trade, _ in folded.singles]

@@ -231,6 +231,19 @@ def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     assert trades_of(lake).equals(trades_of(expected))
 
 
+def test_a_late_row_of_the_exchanges_answers_counts_as_the_trades_of_it_that_are_new(
+    records, market, start_engine, lake
+):
+    ours = [frame for frame in market if b"BTCUSDT" in frame[1]]
+    told = json.loads(ours[60][1])["data"]
+    row = {"a": 1, "p": told["p"], "q": "9.9", "f": told["t"] - 1, "l": told["t"] + 3, "T": told["T"], "m": told["m"]}
+    answer = Batch([json.dumps(row).encode()], [ours[60][0]], shape="aggTrades", symbol="BTCUSDT")
+    engine, before = start_engine(lake), late_trades()
+    engine.take(records([("crypto-prices", as_batch([*ours[:60], ours[62], *ours[64:]]))]), 0)
+    engine.take(records([("crypto-prices", answer)], 1000), 1)
+    assert late_trades() - before == 3  # of five: the first and one between are held
+
+
 def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
     records, market, start_engine, embedded_lake, lake
 ):
