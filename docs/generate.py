@@ -84,7 +84,7 @@ def commands_page() -> str:
 
 def tables_page() -> str:
     """Return every table of the catalog with its columns."""
-    parts = [GENERATED.format(origin="src/tapehouse/catalog"), "# Tables\n\nTimes are UTC, in microseconds.\n"]
+    parts = [GENERATED.format(origin="src/tapehouse/catalog.py"), "# Tables\n\nTimes are UTC, in microseconds.\n"]
     for table in catalog.TABLES.values():
         columns = [(f"`{name}`", f"`{_type(kind)}`") for name, kind in table.schema.items()]
         parts.append(
@@ -110,7 +110,7 @@ def topics_page() -> str:
         for topic in catalog.TOPICS.values()
     ]
     return (
-        GENERATED.format(origin="src/tapehouse/catalog")
+        GENERATED.format(origin="src/tapehouse/catalog.py")
         + "# Topics\n\nOf the cluster profile; `tapehouse topics apply` creates them.\n"
         + "[How they are read](../how-to/kafka.md).\n\n"
         + _table(("topic", "a message is", "key", "kept", "partitions"), rows)

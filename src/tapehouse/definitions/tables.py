@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tapehouse.catalog.table import NOTIONAL, PRICE, TIME, Table
+from tapehouse.definitions.table import NOTIONAL, PRICE, TIME, Table
 
 VENUE = "binance"
 

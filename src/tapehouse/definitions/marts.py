@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tapehouse.catalog.table import AMOUNT, NOTIONAL, PRICE, TIME, WAREHOUSE, Table
+from tapehouse.definitions.table import AMOUNT, NOTIONAL, PRICE, TIME, WAREHOUSE, Table
 
 DIM_DATE, DIM_SOURCE, DIM_SYMBOL = "gold/dim_date", "gold/dim_source", "gold/dim_symbol"
 MARKET_SNAPSHOTS, SENTIMENT_DAILY, NEWS_ITEMS = "gold/fct_market_snapshot", "gold/fct_sentiment_daily", "gold/fct_news"

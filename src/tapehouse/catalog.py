@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tapehouse.catalog.marts import (
+from tapehouse.definitions.marts import (
     DIM_DATE,
     DIM_SOURCE,
     DIM_SYMBOL,
@@ -13,8 +13,8 @@ from tapehouse.catalog.marts import (
     SENTIMENT_DAILY,
     SYMBOL_HOURS,
 )
-from tapehouse.catalog.table import AMOUNT, EMBEDDED, NOTIONAL, PRICE, STREAM, TIME, WAREHOUSE, Profile, Table
-from tapehouse.catalog.tables import (
+from tapehouse.definitions.table import AMOUNT, EMBEDDED, NOTIONAL, PRICE, STREAM, TIME, WAREHOUSE, Profile, Table
+from tapehouse.definitions.tables import (
     CANDLES,
     CONTEXT_TABLES,
     COVERAGE,
@@ -31,7 +31,7 @@ from tapehouse.catalog.tables import (
     TRADES,
     VENUE,
 )
-from tapehouse.catalog.topics import (
+from tapehouse.definitions.topics import (
     CANDLES_TOPIC,
     CONTEXT_TOPICS,
     DEAD_LETTERS,

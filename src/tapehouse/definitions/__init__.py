@@ -1,0 +1,1 @@
+"""What each table and topic is, by who writes it; `tapehouse.catalog` has them all."""
