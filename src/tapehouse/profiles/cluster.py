@@ -66,7 +66,7 @@ class Following:
             self._follower.count_verified(symbol, compared, agreeing)
         self._settled = Settled(self._lake, snapshot)
         self._found: queue.Queue[tuple[list[CandleRow], list[Signal]]] = queue.Queue(MOST_LOOKS)
-        self._since = time.time_ns() // 1000
+        self._since = self.view.since = time.time_ns() // 1000
         self.tape = KafkaTapeReader(settings, since=max(0, recovered.known_at - MARGIN), topics=TOPICS)
 
     async def run(self) -> None:
