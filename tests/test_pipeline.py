@@ -1,5 +1,7 @@
 """The threads of the platform: each ends when it is told to, and none keeps the others waiting."""
 
+import asyncio
+import gc
 import threading
 
 import pytest
@@ -23,3 +25,26 @@ def test_what_went_wrong_in_a_thread_is_raised_where_it_is_stopped():
 
     with pytest.raises(ArithmeticError, match="what went wrong"):
         Stage("fails", fails).stop()
+
+
+async def test_a_thread_that_fails_when_its_watch_was_ended_first_leaves_nothing_that_nobody_heard():
+    heard: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context))
+    may_fail = threading.Event()
+
+    def fails(_stopping: threading.Event) -> None:
+        may_fail.wait(60)
+        raise ArithmeticError("what went wrong")
+
+    stage = Stage("fails", fails)
+    watching = asyncio.create_task(stage.watch())
+    await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait({watching})
+    may_fail.set()
+    with pytest.raises(ArithmeticError):
+        await asyncio.to_thread(stage.stop)
+    del stage, watching
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert not heard

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from parts import PartMissingError, fetch_all, say
 from servers import LOOK_EVERY
-from services import environment_of, services
+from services import environment_of, services, with_its_upstreams
 from supervisor import Supervisor
 
 STARTS_WITHIN = 600.0
@@ -73,7 +73,7 @@ def supervise(root: Path) -> int:
     with open_lock(root) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         live = os.environ.get("CLUSTER_SOURCE") == "live"
-        Supervisor(services(root, environment_of(root), live=live), root / "status.json").run()
+        Supervisor(services(root, with_its_upstreams(root, live=live), live=live), root / "status.json").run()
     return 0
 
 

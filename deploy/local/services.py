@@ -86,16 +86,8 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[lis
     api = int(environment["TAPEHOUSE_API_PORT"])
     given = environment | {"SPARK_LOCAL_IP": "127.0.0.1"}  # Spark's page has no password: it is for this machine
     keys = (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-    in_the_box = f"127.0.0.1:{ports['EXCHANGE']}"
     if not live:
-        given |= {
-            "TAPEHOUSE_BINANCE_WS_URL": f"ws://{in_the_box}",
-            "TAPEHOUSE_BINANCE_REST_URL": f"http://{in_the_box}",
-            "TAPEHOUSE_BINANCE_ARCHIVE_URL": f"http://{in_the_box}",
-            "TAPEHOUSE_COINGECKO_URL": f"http://{in_the_box}/coingecko/api/v3",
-            "TAPEHOUSE_FEAR_GREED_URL": f"http://{in_the_box}/fng/",
-            "TAPEHOUSE_RSS_FEEDS": ",".join(f"http://{in_the_box}/feeds/{name}" for name in FEEDS_IN_THE_BOX),
-        }
+        given |= upstreams_in_the_box(environment)
 
     def program(name: str, url: str, *arguments: str, kind: type[Program] = Program) -> Program:
         return kind(name, root / name, lambda: arguments, given, url)
@@ -105,7 +97,7 @@ def services(root: Path, environment: dict[str, str], *, live: bool) -> list[lis
         root / "exchange",
         lambda: exchange_arguments(ports["EXCHANGE"], int(environment["CLUSTER_MARKET_SINCE"])),
         given,
-        f"http://{in_the_box}/api/v3/ping",
+        f"http://127.0.0.1:{ports['EXCHANGE']}/api/v3/ping",
     )
     health = {name: f"http://127.0.0.1:{ports[name]}/health" for name in ("PRODUCE", "STREAM", "CONTEXT")}
     return [
@@ -140,12 +132,41 @@ def environment_of(root: Path) -> dict[str, str]:
     written = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     environment = new_environment(root) | written
     if environment != written:
-        root.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"{name}={value}\n" for name, value in environment.items())
-        write_private(
-            file, f"# This folder's cluster: any S3 client, any command of Tapehouse finds it by these.\n{text}"
-        )
+        _write(file, environment)
     return environment
+
+
+def with_its_upstreams(root: Path, *, live: bool) -> dict[str, str]:
+    """Return the variables of a cluster that starts now, and write them down with the addresses of what it follows.
+
+    Without these a command of the same variables would verify, repair and fill made-up trades with Binance's.
+    """
+    told = environment_of(root)
+    in_the_box = upstreams_in_the_box(told)
+    others = {name: value for name, value in told.items() if in_the_box.get(name) != value}
+    environment = others if live else others | in_the_box
+    if environment != told:
+        _write(root / "environment", environment)
+    return environment
+
+
+def upstreams_in_the_box(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which the exchange in the box takes the place of every upstream."""
+    in_the_box = f"127.0.0.1:{environment['CLUSTER_EXCHANGE_PORT']}"
+    return {
+        "TAPEHOUSE_BINANCE_WS_URL": f"ws://{in_the_box}",
+        "TAPEHOUSE_BINANCE_REST_URL": f"http://{in_the_box}",
+        "TAPEHOUSE_BINANCE_ARCHIVE_URL": f"http://{in_the_box}",
+        "TAPEHOUSE_COINGECKO_URL": f"http://{in_the_box}/coingecko/api/v3",
+        "TAPEHOUSE_FEAR_GREED_URL": f"http://{in_the_box}/fng/",
+        "TAPEHOUSE_RSS_FEEDS": ",".join(f"http://{in_the_box}/feeds/{name}" for name in FEEDS_IN_THE_BOX),
+    }
+
+
+def _write(file: Path, environment: Mapping[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{name}={value}\n" for name, value in environment.items())
+    write_private(file, f"# This folder's cluster: any S3 client, any command of Tapehouse finds it by these.\n{text}")
 
 
 def new_environment(root: Path) -> dict[str, str]:

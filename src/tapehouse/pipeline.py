@@ -181,7 +181,9 @@ class Stage:
 
     async def watch(self) -> None:
         """Return when the thread has ended; raise what ended it."""
-        await asyncio.shield(asyncio.wrap_future(self._ended))
+        ended = asyncio.wrap_future(self._ended)
+        ended.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard, though the watch be over
+        await asyncio.shield(ended)
 
     def stop(self, within: float | None = None) -> None:
         """End the thread and wait for it, for so many seconds at most; raise what went wrong in it."""

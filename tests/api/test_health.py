@@ -1,5 +1,8 @@
+import dataclasses
 import time
 from datetime import UTC, datetime
+
+import msgspec
 
 from tapehouse.api import health
 from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
@@ -118,6 +121,21 @@ def test_a_lake_that_cannot_be_read_is_trouble_of_its_own_and_says_nothing_of_co
     assert [reason.partition(":")[0] for reason in report["reasons"]] == ["The lake does not answer"]
 
 
+def test_a_commit_that_never_came_is_trouble_after_a_while(market):
+    market.tell(market.trade("1"))
+    market.view.since = market.heard_at
+    later = market.heard_at + int((health.FIRST_COMMIT_WITHIN - 1) * 1e6)
+    market.tell(market.trade("2"))
+
+    def said(now: int) -> list[str]:
+        told = health.take(market.view, [], now)
+        newest = {name: msgspec.structs.replace(one, last_received_at=now) for name, one in told.symbols.items()}
+        return health.report(dataclasses.replace(told, symbols=newest), [])["reasons"]
+
+    assert said(later) == []
+    assert "not committed" in said(later + 2 * SECOND)[0]
+
+
 def polled(state: str, *, heard_seconds_ago: float) -> PolledStatus:
     """Say of a polled source what its poller would."""
     at = time.time_ns() // 1000 - int(heard_seconds_ago * SECOND)
@@ -155,3 +173,14 @@ def test_a_stale_source_beside_the_exchange_is_said_and_is_no_failure(market, ap
     report = api.get("/health").json()
     assert report["status"] == "degraded"
     assert "fear_greed is stale (status 503)" in report["reasons"][0]
+
+
+def test_a_polled_source_whose_producer_is_gone_is_said_once_and_fails_nothing(market):
+    market.tell(market.trade("1"))
+    market.commit()
+    gone = msgspec.structs.replace(polled("silent", heard_seconds_ago=70), last_error="its producer told nothing")
+    report = health.report(health.take(market.view, [gone], market.heard_at), [])
+    assert report["status"] == "degraded"
+    assert report["reasons"] == [
+        "The source fear_greed is silent (its producer told nothing): what is shown of it grows old."
+    ]

@@ -61,6 +61,19 @@ def test_live_takes_the_addresses_of_whoever_starts_it_else_the_exchange_in_the_
     assert (programs["produce"].variables()["TAPEHOUSE_BINANCE_WS_URL"] == "ws://127.0.0.1:1") is live
 
 
+def test_the_file_names_the_exchange_in_the_box_as_long_as_the_cluster_follows_it(tmp_path):
+    services.with_its_upstreams(tmp_path, live=False)
+    boxed = services.environment_of(tmp_path)
+    box = f"http://127.0.0.1:{boxed['CLUSTER_EXCHANGE_PORT']}"
+    assert boxed["TAPEHOUSE_BINANCE_REST_URL"] == boxed["TAPEHOUSE_BINANCE_ARCHIVE_URL"] == box
+    file = tmp_path / "environment"
+    file.write_text(file.read_text() + "TAPEHOUSE_NEWSAPI_URL=http://127.0.0.1:1\n")
+    live = services.with_its_upstreams(tmp_path, live=True)
+    assert services.environment_of(tmp_path) == live
+    assert not [value for value in live.values() if value.startswith(box)]
+    assert live["TAPEHOUSE_NEWSAPI_URL"] == "http://127.0.0.1:1"
+
+
 def test_an_exchange_that_starts_again_within_half_a_minute_plays_the_same_market():
     from tapehouse.exchange.generator import GeneratedTape, GeneratorOptions
     from tapehouse.market.windows import MINUTE, SECOND

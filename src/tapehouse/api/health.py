@@ -17,6 +17,8 @@ SILENT_AFTER = 6.0
 """Seconds without a message after which a connected feed is called silent; Binance speaks every 2 s."""
 COMMIT_LATE_AFTER = 10.0
 """Seconds after which data that is received and not committed is called trouble."""
+FIRST_COMMIT_WITHIN = 120.0
+"""Seconds from our own start after which it is trouble that no commit was seen: Spark may still be starting."""
 MOST_REASONS = 20
 
 
@@ -70,6 +72,7 @@ class Moment:
     committed_at: int
     horizon: int
     lake_error: str = ""
+    since: int = 0
 
 
 def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
@@ -81,7 +84,7 @@ def take(view: LiveView, sources: Iterable[SourceStatus], now: int) -> Moment:
         symbol: msgspec.structs.replace(health, windows_overdue=max(health.windows_overdue, late.get(symbol, 0)))
         for symbol, health in view.health().items()
     }
-    return Moment(now, told, symbols, view.committed_at, view.horizon, view.lake_error)
+    return Moment(now, told, symbols, view.committed_at, view.horizon, view.lake_error, view.since)
 
 
 def report(moment: Moment, symbols: Iterable[str]) -> dict[str, object]:
@@ -186,6 +189,8 @@ def _commit(moment: Moment) -> dict[str, object]:
 
 def _feeds_down(moment: Moment) -> Iterable[str]:
     for source in moment.sources:
+        if isinstance(source, PolledStatus):  # what it tells grows old, and that is an imperfection
+            continue
         state = _state(moment, source)
         why = f" ({source.last_error})" if source.last_error else ""
         if state == "cut":
@@ -206,8 +211,14 @@ def _commits_late(moment: Moment) -> Iterable[str]:
     received = max((symbol.last_received_at for symbol in moment.symbols.values()), default=0)
     waiting = received > moment.committed_at and moment.now - received > COMMIT_LATE_AFTER * 1e6
     age = _seconds(moment, moment.committed_at)
-    if waiting or (received > moment.committed_at and age is not None and age > COMMIT_LATE_AFTER):
-        yield "Trades are received and not committed: the lake does not take writes. See the log."
+    late = age > COMMIT_LATE_AFTER if age is not None else _never_committed(moment)
+    if waiting or (received > moment.committed_at and late):
+        yield "Trades are received and not committed: the lake takes no writes, or its writer is away. See the log."
+
+
+def _never_committed(moment: Moment) -> bool:
+    """Return whether another process should have committed by now, and has not since we began to look."""
+    return bool(moment.since) and moment.now - moment.since > FIRST_COMMIT_WITHIN * 1e6
 
 
 def _imperfections(moment: Moment) -> Iterable[str]:

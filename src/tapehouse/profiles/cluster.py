@@ -68,7 +68,7 @@ class Following:
         self.sources = Heard(name for name in settings.chosen_sources() if name != "binance")
         self._outage, self._over = Outage(), threading.Event()
         self._found: queue.Queue[tuple[list[CandleRow], list[Signal]]] = queue.Queue(MOST_LOOKS)
-        self._since = time.time_ns() // 1000
+        self._since = self.view.since = time.time_ns() // 1000
         self._begun: Begun | None = None
 
     async def run(self) -> None:

@@ -115,7 +115,8 @@ class SymbolHealth(msgspec.Struct, frozen=True):
 class LiveView:
     """The newest trades, the open candles and the health of each symbol; the market's `context`; the `signals`.
 
-    `lake_error` is why the lake cannot be read, empty while it can.
+    `lake_error` is why the lake cannot be read, empty while it can. `since` is when we began to look for the commits of
+    another process, 0 where we are the one who commits.
     """
 
     def __init__(self) -> None:
@@ -123,6 +124,7 @@ class LiveView:
         self.signals = SignalView()
         self.committed_at = 0
         self.lake_error = ""
+        self.since = 0
         self.horizon = 0
         self._lock = threading.Lock()
         self._ledgers: Mapping[str, Ledger] = {}
