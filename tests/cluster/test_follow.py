@@ -306,6 +306,26 @@ def test_health_names_the_sources_that_another_process_asks(run, tape_settings, 
     assert up.stop() == 0
 
 
+@pytest.mark.usefixtures("tape")
+def test_health_says_what_the_producer_of_the_exchange_knows_its_clock_and_why_the_feed_is_cut(run, environment):
+    at, url = environment["TAPEHOUSE_BINANCE_REST_URL"], f"http://127.0.0.1:{environment['TAPEHOUSE_API_PORT']}"
+    up = run("up")
+
+    def exchange() -> Any:
+        health = answers(f"{url}/health")
+        return health and health["sources"]["binance"]
+
+    told = up.until(lambda: (found := exchange()) and found["clock_offset_seconds"] is not None and found, "the offset")
+    assert (told["state"], told["rest_endpoint"].rpartition("//")[2]) == ("connected", at.rpartition("//")[2])
+    assert [connection["name"] for connection in told["connections"]] == ["tape", "binance-1"]
+    orders = {"refuse": {"status": 451, "on": "both"}, "cut_now": True}
+    httpx.post(f"{at}/_exchange/faults", json=orders).raise_for_status()
+    cut = up.until(lambda: (found := exchange()) and found["state"] == "cut" and "451" in found["last_error"] and found)
+    assert "TAPEHOUSE_BINANCE_WS_URL" in cut["last_error"]
+    assert any("451" in reason for reason in answers(f"{url}/health")["reasons"])
+    assert up.stop() == 0
+
+
 def trade(ident: int, at: int) -> tuple[int, bytes]:
     """Return a trade as a frame with the time of its receipt (microseconds); `at` in milliseconds."""
     told = b'{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"61000.01","q":"0.5","T":%d,"m":true,"M":true}'

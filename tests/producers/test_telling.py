@@ -1,4 +1,4 @@
-"""What a polled source says of itself reaches whoever serves it, and its silence is told as such."""
+"""What a source says of itself reaches whoever serves it, and its silence is told as such."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tapehouse.ports import Batch
+from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
 from tapehouse.producers.poll_status import MOST_TOLD, PolledStatus, PollStatus
 from tapehouse.producers.polling import Clock
-from tapehouse.producers.telling import SILENT_AFTER, TELL_EVERY, Heard, tell_forever
+from tapehouse.producers.telling import SILENT_AFTER, TELL_EVERY, Heard, Word, tell_forever
 from tapehouse.tape.local import LocalTape
 
 NOW = 1_700_006_400_000_000
@@ -28,7 +29,7 @@ class OverError(Exception):
     """The time that a test gives is over."""
 
 
-async def told_in(seconds: float, said: Callable[[float], PolledStatus]) -> list[Batch]:
+async def told_in(seconds: float, said: Callable[[float], Word]) -> list[Batch]:
     """Let a source be told of for so long; `said` is what it says of itself at a second."""
     tape, elapsed = LocalTape(), 0.0
 
@@ -40,7 +41,7 @@ async def told_in(seconds: float, said: Callable[[float], PolledStatus]) -> list
 
     clock = Clock(lambda: NOW + int(elapsed * 1e6), sleep)
     with pytest.raises(OverError):
-        await tell_forever(lambda: [said(elapsed)], tape, clock)
+        await tell_forever(lambda: [said(elapsed)], tape, clock, "tapehouse-1")
     return tape.read(0)
 
 
@@ -79,6 +80,43 @@ def test_a_source_whose_producer_falls_silent_says_so_until_it_is_heard_again():
     assert status.last_error == f"its producer has told nothing for {SILENT_AFTER + 5:.0f} s"
     heard.take([msgspec.structs.replace(word, received_at=[later])])
     assert heard.statuses(later)[0].connected
+
+
+def exchange(*, up: bool = True, error: str = "", offset: float | None = -0.25, symbols: int = 2) -> SourceStatus:
+    state = "open" if up else "backing_off"
+    connection = ConnectionStatus("binance-1", symbols, state, "wss://stream", NOW, NOW, 1, error, ())
+    return SourceStatus(
+        "binance", (connection,), symbols, (), "wss://stream", "https://rest", offset, 20, 6000, 0.0, error, ()
+    )
+
+
+async def test_an_exchange_is_told_of_when_it_is_cut_and_as_it_is():
+    told = await told_in(9, lambda second: exchange(up=second < 4, error="451" if second >= 4 else ""))
+    assert [((batch.received_at[0] - NOW) / 1e6, batch.symbol) for batch in told] == [
+        (0.0, "tapehouse-1"),
+        (4.0, "tapehouse-1"),
+    ]
+    heard = Heard(())
+    assert heard.followed(NOW) is None
+    assert heard.take(told[:1]) == []
+    assert (heard.followed(NOW), heard.statuses(NOW)) == (exchange(), [])
+    heard.take(told[1:])
+    assert heard.followed(NOW + 5_000_000) == exchange(up=False, error="451")
+
+
+def test_producers_of_one_exchange_are_one_source_and_who_is_silent_no_longer_counts():
+    heard = Heard(())
+    later = NOW + int((SILENT_AFTER + 5) * 1e6)
+    for by_whom, at, word in (
+        ("tapehouse-1", NOW, exchange(symbols=3, offset=None)),
+        ("tapehouse-2", later, exchange(up=False, error="a wall", symbols=5)),
+    ):
+        heard.take([Batch([msgspec.json.encode(word)], [at], "status", by_whom)])
+    both = heard.followed(NOW)
+    assert (both.symbols, len(both.connections), both.clock_offset) == (8, 2, -0.25)
+    assert (both.connected, both.last_error) == (False, "a wall")
+    assert heard.followed(later) == exchange(up=False, error="a wall", symbols=5)
+    assert heard.followed(2 * later) is None
 
 
 def test_a_source_that_nobody_told_of_is_connecting():

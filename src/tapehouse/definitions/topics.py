@@ -60,8 +60,8 @@ TOPICS: Mapping[str, Topic] = {
         ),
         Topic(
             SOURCE_STATUS,
-            "what a polled source says of itself, told by its producer every 10 s and when it changes",
-            "source",
+            "what a source says of itself, told by its producer every 10 s and when it changes",
+            "source, or the producer of an exchange",
             cleanup="compact",
             retention=None,
             partitions=1,

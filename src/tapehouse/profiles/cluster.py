@@ -8,6 +8,7 @@ import threading
 import time
 from typing import NamedTuple
 
+import msgspec
 import uvloop
 
 from tapehouse.api.main import create_app, serve
@@ -45,6 +46,22 @@ LEAVE_WITHIN = 5.0
 """Seconds from being told to stop to the end of the process, whatever a look at the lake or a client waits for."""
 MOST_LOOKS = 60
 """Looks whose findings may wait for the follower; then the lake is looked at no further."""
+
+
+_UNTOLD = SourceStatus(
+    name="binance",
+    connections=(),
+    symbols=0,
+    stalled=(),
+    stream_endpoint="",
+    rest_endpoint="",
+    clock_offset=None,
+    weight_used=0,
+    weight_limit=0,
+    repairs_wait_for=0.0,
+    last_error="",
+    notes=("no producer tells of the exchange",),
+)
 
 
 class Begun(NamedTuple):
@@ -90,15 +107,15 @@ class Following:
             await asyncio.gather(asyncio.to_thread(looking.stop), asyncio.to_thread(following.stop))
 
     def statuses(self) -> list[SourceStatus | PolledStatus]:
-        """Return what is known of every source: of the exchange by the tape, of those polled by their own word."""
-        return [self._tape_status(), *self.sources.statuses(time.time_ns() // 1000)]
+        """Return what every source says of itself, and of the exchange what the tape tells as well."""
+        now = time.time_ns() // 1000
+        return [self._exchange_status(self.sources.followed(now) or _UNTOLD), *self.sources.statuses(now)]
 
-    def _tape_status(self) -> SourceStatus:
-        """Say of the tape what a source says of its connections: its newest message tells how fresh the feed is."""
+    def _exchange_status(self, told: SourceStatus) -> SourceStatus:
+        """Return what the exchange's producers say of it, with the tape as one more connection that has to be open."""
         symbols = self.view.health().values()
-        told = self._begun.tape.error if self._begun is not None else ""
-        error = f"the broker at {self._settings.kafka_bootstrap}: {told}" if told else ""
-        connection = ConnectionStatus(
+        error = self._begun.tape.error if self._begun is not None else ""
+        tape = ConnectionStatus(
             name="tape",
             symbols=len(symbols),
             state="connecting" if self._begun is None else "backing_off" if error else "open",
@@ -106,22 +123,14 @@ class Following:
             since=self._since,
             last_message_at=max((symbol.last_received_at for symbol in symbols), default=0),
             attempts=1,
-            last_error=error,
+            last_error=f"the broker at {self._settings.kafka_bootstrap}: {error}" if error else "",
             stalled=(),
         )
-        return SourceStatus(
-            name="binance",
-            connections=(connection,),
+        return msgspec.structs.replace(
+            told,
+            connections=(tape, *told.connections),
             symbols=len(symbols),
-            stalled=(),
-            stream_endpoint=self._settings.kafka_bootstrap,
-            rest_endpoint="",
-            clock_offset=None,
-            weight_used=0,
-            weight_limit=0,
-            repairs_wait_for=0.0,
-            last_error=error,
-            notes=(),
+            last_error=tape.last_error or told.last_error,
         )
 
     def _begin(self) -> Begun | None:

@@ -104,7 +104,8 @@ class Producing:
         yield from (source.run(self.tape) for source in self._sources())
         if self._binance is not None:
             yield RepairDesk(self.tape.holes, self._binance, self.tape, self._not_offered).run()
-        yield tell_forever(lambda: [source.status() for source in self._polled], self.tape, self._clock)
+        by_whom = producer_id(self._settings)
+        yield tell_forever(lambda: [source.status() for source in self._sources()], self.tape, self._clock, by_whom)
 
     def _moment(self) -> Moment:
         now = time.time_ns() // 1000

@@ -1,5 +1,7 @@
 """What the Binance source says of itself: values for /health, taken at one moment."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -25,7 +27,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
         return self.state == "open"
 
 
-class SourceStatus(msgspec.Struct, frozen=True):
+class SourceStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="followed"):
     """The source as a whole.
 
     `clock_offset` is the exchange's clock minus ours in seconds, None before it was measured; `notes` are sentences for
@@ -49,3 +51,22 @@ class SourceStatus(msgspec.Struct, frozen=True):
     def connected(self) -> bool:
         """Whether every connection is open."""
         return bool(self.connections) and all(connection.connected for connection in self.connections)
+
+
+def together(parts: Sequence[SourceStatus]) -> SourceStatus:
+    """Return what several processes say of the source, each of symbols of its own, as one; there is at least one."""
+    connections = tuple(connection for part in parts for connection in part.connections)
+    return SourceStatus(
+        name=parts[0].name,
+        connections=connections,
+        symbols=sum(part.symbols for part in parts),
+        stalled=tuple(symbol for part in parts for symbol in part.stalled),
+        stream_endpoint=parts[0].stream_endpoint,
+        rest_endpoint=parts[0].rest_endpoint,
+        clock_offset=next((part.clock_offset for part in parts if part.clock_offset is not None), None),
+        weight_used=max(part.weight_used for part in parts),
+        weight_limit=max(part.weight_limit for part in parts),
+        repairs_wait_for=max(part.repairs_wait_for for part in parts),
+        last_error=next((part.last_error for part in parts if part.last_error), ""),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
