@@ -93,6 +93,10 @@ def follow(root: Path, began: subprocess.Popen[bytes] | None) -> Status:
         if starting - begun or (starting and time.monotonic() - told_at > SILENT_FOR):
             say(f"  starting: {', '.join(sorted(starting))} ({lasted:.0f} s)")
             begun, told_at = begun | starting, time.monotonic()
+        paused = [name for name, standing in status["services"].items() if standing["state"] == "paused"]
+        if began is None and paused:  # who needs one of them does not become ready
+            say(f"  make cluster-resume SERVICE={paused[0]} starts it again")
+            return status
         if status["failed"] or (status["services"] and told >= status["services"].keys()):
             return status
         if lasted > STARTS_WITHIN:

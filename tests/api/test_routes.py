@@ -208,7 +208,13 @@ def test_an_unknown_path_is_a_404_problem(api, path):
 def test_an_unusable_parameter_is_a_422_that_names_it(api, path, named):
     answer = api.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
-    assert named in answer.json()["detail"]
+    detail = answer.json()["detail"]
+    assert named in detail
+    assert "Value error" not in detail
+
+
+def test_a_time_in_seconds_is_told_that_milliseconds_are_meant(api):
+    assert "milliseconds" in api.get("/ohlc/BTCUSDT?start=1796101200").json()["detail"]
 
 
 @pytest.mark.parametrize("text", ["2026-01-02", "2026-01-02T00:00:00Z", "2026-01-02T01:00:00+01:00", "1767312000000"])

@@ -31,7 +31,7 @@ def read_time(text: object) -> datetime:
     except (ValueError, OverflowError):
         raise ValueError("not a time such as 2026-01-31T12:00:00Z, 2026-01-31 or milliseconds since 1970") from None
     if not _EARLIEST <= time <= _LATEST:
-        raise ValueError(f"must lie between {_EARLIEST:%Y} and {_LATEST:%Y}")
+        raise ValueError(f"must lie between {_EARLIEST:%Y} and {_LATEST:%Y}; a number is milliseconds since 1970")
     return time
 
 

@@ -14,6 +14,7 @@ from starlette.routing import WebSocketRoute
 import tapehouse
 from tapehouse.api import analytics_routes, context_routes, health, page, problems, routes, signal_routes
 from tapehouse.api.context_queries import ContextQueries
+from tapehouse.api.head import AnswersHead
 from tapehouse.api.live import LiveSocket
 from tapehouse.api.queries import Queries
 from tapehouse.api.reads import Reads
@@ -80,6 +81,7 @@ def create_app(view: LiveView, lake: Lake, source_status: Sources, settings: Set
     app.router.routes.append(WebSocketRoute("/live", live.serve))
     page.register(app, docs_page(settings))
     problems.register(app)
+    app.add_middleware(AnswersHead)
     app.add_middleware(Guard, allowed_hosts=(settings.api_host, *settings.api_allowed_hosts))
     return app
 

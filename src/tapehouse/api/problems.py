@@ -85,7 +85,7 @@ async def _of_http(_request: Request, error: Exception) -> Response:
 
 async def _of_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it
-    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
+    faults = [f"{fault['loc'][-1]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
     return problem(422, "unusable-parameter", "; ".join(faults) + ". See /docs.")
 
 

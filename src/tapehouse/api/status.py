@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import tapehouse
 from tapehouse.api import problems
 from tapehouse.api.encoding import to_json
+from tapehouse.api.head import AnswersHead
 from tapehouse.api.security import Guard
 from tapehouse.settings import Settings
 
@@ -27,5 +28,6 @@ def create_app(title: str, report: Callable[[], Mapping[str, object]], settings:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     problems.register(app)
+    app.add_middleware(AnswersHead)
     app.add_middleware(Guard, allowed_hosts=(settings.api_host, *settings.api_allowed_hosts))
     return app
