@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError as BucketError
 from obstore.store import S3Store
 
 from tapehouse.lake.bucket import MOST_RETRIES, RETRY_FOR, limits
-from tapehouse.lake.place import LogEntry, entry_of, is_entry
+from tapehouse.lake.log_entries import LogEntry, entry_of, is_entry
 
 
 @contextmanager

@@ -8,24 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from tapehouse.lake.bucket import client_needed, is_bucket
+from tapehouse.lake.log_entries import LogEntry, entry_of, is_entry
 
 _SCRATCH = "_scratch"
-
-
-class LogEntry(msgspec.Struct, frozen=True):
-    """A file of a table's log: its name, the version it belongs to, when it was written (seconds since 1970)."""
-
-    name: str
-    version: int
-    written_at: float
-
-    @property
-    def is_checkpoint(self) -> bool:
-        """Whether it holds a whole state of the table."""
-        return ".checkpoint" in self.name
 
 
 class Place(Protocol):
@@ -97,13 +83,3 @@ class Folder:
     def clear_scratch(self) -> None:
         """Remove what was being written beside the tables when its process was killed."""
         shutil.rmtree(self._root / _SCRATCH, ignore_errors=True)
-
-
-def is_entry(name: str) -> bool:
-    """Tell whether a file of a log belongs to a version."""
-    return name[:20].isdigit()
-
-
-def entry_of(name: str, written_at: float) -> LogEntry:
-    """Return a file of a log by its name, which begins with its version."""
-    return LogEntry(name, int(name[:20]), written_at)

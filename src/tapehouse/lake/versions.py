@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from deltalake import DeltaTable
 
 from tapehouse.lake.delta import DeltaLake
-from tapehouse.lake.place import LogEntry
+from tapehouse.lake.log_entries import LogEntry
 from tapehouse.lake.refusals import explained
 
 LOG_ENTRIES = 1_000
