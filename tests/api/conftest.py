@@ -1,11 +1,13 @@
 """A little market fed by hand into a real view and a real lake, and the real server over both."""
 
 import asyncio
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import httpx
 import pytest
@@ -13,10 +15,11 @@ import pytest
 from tapehouse.api.main import create_app, serve
 from tapehouse.catalog import CANDLES, COVERAGE, TRADES
 from tapehouse.lake.delta import DeltaLake
+from tapehouse.market.candles import Candle
 from tapehouse.market.events import Kline, Trade
 from tapehouse.market.fixed_point import to_units
 from tapehouse.market.ledger import CandleRow, Ledger
-from tapehouse.market.windows import MINUTE, opened_at
+from tapehouse.market.windows import INTERVALS, MINUTE, opened_at
 from tapehouse.producers.binance.status import ConnectionStatus, SourceStatus
 from tapehouse.producers.poll_status import PolledStatus
 from tapehouse.settings import Settings
@@ -25,6 +28,7 @@ from tapehouse.streaming.view import LiveView, SymbolHealth
 
 WRITER = "test"
 PATIENCE = 10.0
+MINUTES = 30
 
 
 def now() -> int:
@@ -206,3 +210,45 @@ def address(market: Market) -> Iterator[str]:
 def api(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address) as client:
         yield client
+
+
+@pytest.fixture
+def start() -> int:
+    """Half an hour ago, at a full minute."""
+    return opened_at(time.time_ns() // 1000, "1m") - MINUTES * MINUTE
+
+
+@pytest.fixture
+def told(market: Market, start: int) -> Market:
+    """Half an hour of trades of two symbols that move alike, one price a minute, the first half stored."""
+    for minute in range(MINUTES):
+        at = start + minute * MINUTE
+        price = 100 + (minute * 7) % 11
+        market.tell(
+            market.trade(f"{price}.1", "2", at=at, side="sell"),
+            market.trade(f"{price}.3", "0.5", at=at + 1),
+            market.trade(f"{price * 2}", "1", symbol="ETHUSDT", at=at),
+        )
+        if minute == MINUTES // 2:
+            market.commit()
+    return market
+
+
+def make_restless(interval: str, count: int, symbol: str = "BTCUSDT") -> list[CandleRow]:
+    """Candles up to now of a market whose moves are ten times as large at one time as at another."""
+    random, close, rows, step = Random(symbol), 6_500_000_000_000, [], INTERVALS[interval]
+    last = opened_at(time.time_ns() // 1000, interval)
+    for place in range(count):
+        before, size = close, 10 ** random.uniform(-4, -2.5) if place % 40 else 0.05
+        close = round(close * math.exp(random.gauss(0, size)))
+        edges = round(max(before, close) * 1.001), round(min(before, close) * 0.999)
+        volume = random.randrange(1, 10**10)
+        made = Candle(before, *edges, close, volume, volume * close, 1, 0, 0, place, place)
+        opened = last - (count - place) * step
+        rows.append(CandleRow(symbol, interval, opened, made, None, "closed", 1, 0))
+    return rows
+
+
+@pytest.fixture
+def restless() -> Callable[..., list[CandleRow]]:
+    return make_restless

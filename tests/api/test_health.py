@@ -6,9 +6,7 @@ import msgspec
 
 from tapehouse.api import health
 from tapehouse.market.windows import DAY, MINUTE, SECOND, opened_at
-from tapehouse.ports import Hole
 from tapehouse.producers.poll_status import PolledStatus, PollStatus
-from tapehouse.streaming.holes import NotOffered
 from tapehouse.streaming.rows import to_microseconds
 from tapehouse.streaming.view import SymbolHealth
 
@@ -59,24 +57,9 @@ def test_missing_trades_are_counted_and_said(market, api):
 
 def test_missing_trades_that_will_not_come_by_themselves_are_told_from_those_being_fetched():
     at = to_microseconds(datetime(2025, 3, 8, 11, tzinfo=UTC))
-    holes = [Hole("BTCUSDT", 5, 5, at, at), Hole("BTCUSDT", 8, 9, at, at), Hole("BTCUSDT", 1, 3, at - 8 * DAY, at)]
-    not_offered = NotOffered()
-    not_offered.note(holes[1])
-    outlook = not_offered.outlook(holes)
-    told = SymbolHealth(
-        last_trade_id=10,
-        last_traded_at=at,
-        last_received_at=at,
-        missing_trades=6,
-        holes=3,
-        windows_overdue=0,
-        checked_candles=0,
-        agreeing_candles=0,
-        trades_not_offered=outlook.not_offered,
-        trades_left_to_backfill=outlook.left_to_backfill,
-        backfill_from=outlook.backfill_from,
-        backfill_to=outlook.backfill_to,
-    )
+    fresh = SymbolHealth(10, at, at, 0, 0, 0, 0, 0)
+    lacking = {"missing_trades": 6, "holes": 3, "trades_not_offered": 2, "trades_left_to_backfill": 3}
+    told = msgspec.structs.replace(fresh, **lacking, backfill_from=at - 8 * DAY, backfill_to=at)
     report = health.report(health.Moment(at, [], {"BTCUSDT": told}, at, at), ["BTCUSDT"])
     [reason] = report["reasons"]
     assert reason == (

@@ -188,9 +188,12 @@ def test_a_page_of_another_origin_cannot_listen(address, origin):
     assert refused.value.response.status_code == 403
 
 
-def test_the_own_page_can_listen(address):
-    with listening(address, origin=address):
-        pass
+def test_the_own_page_can_listen(market, address):
+    market.tell(market.trade("100"))
+    with listening(address, origin=address) as client:
+        ask(client, "BTCUSDT")
+        snapshot = hear(client, "snapshot")
+    assert [trade["price"] for trade in snapshot["trades"]["BTCUSDT"]] == ["100"]
 
 
 def test_a_slow_client_is_told_how_much_it_missed_and_where_things_stand(monkeypatch, market, address):
@@ -226,6 +229,9 @@ def test_a_client_that_reads_nothing_is_cut(monkeypatch, market, address):
         wait_for(lambda: telemetry.live_clients._value.get() == 1)
         asking = Frame(Opcode.TEXT, b'{"subscribe": {"symbols": ["BTCUSDT"]}}').serialize(mask=True)
         wait_for(lambda: deaf.sendall(asking) or telemetry.live_clients._value.get() == 0)
+        with listening(address) as attentive:
+            ask(attentive, "BTCUSDT")
+            assert len(hear(attentive, "snapshot")["candles"]["BTCUSDT"]) == 500
 
 
 def test_sequences_never_go_back_and_no_trade_is_lost_or_told_twice(market, address):

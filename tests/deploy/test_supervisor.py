@@ -81,6 +81,7 @@ def test_a_service_that_is_paused_ends_and_stays_so_until_it_is_resumed(tmp_path
 def test_nothing_outlives_the_supervisor(supervised, standing, until, number):
     until(lambda: standing("second")["state"] == "ready", "both are ready")
     pids = [standing(name)["pid"] for name in ("first", "second")]
+    assert all(map(is_alive, pids))
     supervised.send_signal(number)
     supervised.wait(30)
     until(lambda: not any(map(is_alive, pids)), "its services have ended")

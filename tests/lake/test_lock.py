@@ -41,7 +41,7 @@ def test_a_killed_writer_does_not_block(root, holder):
 
 def test_the_lock_is_given_back(root):
     for _ in range(2):
-        with writing_lock(root):
+        with writing_lock(root), pytest.raises(LakeError, match=f"process {os.getpid()} "), writing_lock(root):
             pass
 
 

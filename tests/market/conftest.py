@@ -19,6 +19,16 @@ START = 1_723_161_600_000_000
 UNIT = 10**8
 DEFAULT = Detection()
 
+KEEN = Detection(
+    baseline=20,
+    volume_score=2.0,
+    outlier_score=2.5,
+    vwap_score=1.5,
+    taker_score=1.5,
+    volatility_ratio=1.3,
+    minimum_quote_volume=0,
+)
+
 MakeRow = Callable[..., CandleRow]
 
 
@@ -68,6 +78,12 @@ def make_calm(length: int, seed: int = 1) -> list[CandleRow]:
         volume, bought = random.lognormvariate(2.3, 0.4), random.uniform(0.3, 0.7)
         rows.append(make_row(place, close, volume, before=before, bought=bought, **edges))
     return rows
+
+
+@pytest.fixture(scope="session")
+def keen() -> Detection:
+    """Sees much in little."""
+    return KEEN
 
 
 @pytest.fixture(scope="session")

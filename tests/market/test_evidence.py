@@ -9,19 +9,10 @@ import pytest
 from tapehouse.market.divergences import Told
 from tapehouse.market.seasons import HOUR, WEEK, Seasons
 from tapehouse.market.sentiments import sentiment_extreme
-from tapehouse.market.signals import KINDS, Detection, Evidence, Signal
+from tapehouse.market.signals import KINDS, Evidence, Signal
 from tapehouse.market.watch import Watch, reach
 from tapehouse.market.windows import DAY, MINUTE
 
-KEEN = Detection(
-    baseline=20,
-    volume_score=2.0,
-    outlier_score=2.5,
-    vwap_score=1.5,
-    taker_score=1.5,
-    volatility_ratio=1.3,
-    minimum_quote_volume=0,
-)
 START = 1_723_161_600_000_000
 
 
@@ -48,27 +39,33 @@ SCORES: dict[str, Callable[[Evidence], float]] = {
 """The score of each kind as `docs/explanation/signals.md` has it, of nothing but the evidence."""
 
 
-def found_in(rows, told=(), *, weeks=0) -> list[Signal]:
-    seasons = Seasons(START - weeks * WEEK)
-    for back in range(1, weeks + 1):
-        for hour in range(4):
-            seasons.tell(START - back * WEEK + hour * HOUR, 600 * 10**8)
-    watch = Watch("BTCUSDT", "1m", START - reach(KEEN) * MINUTE, KEEN, seasons)
-    for each in rows:
-        watch.put(each)
-    for each in told:
-        watch.tell(each)
-    return watch.derive(known_at=1)
+@pytest.fixture(scope="module")
+def found_in(keen) -> Callable[..., list[Signal]]:
+    """The signals of candles and of what others told, where so many weeks before are known."""
+
+    def find(rows, told=(), *, weeks=0) -> list[Signal]:
+        seasons = Seasons(START - weeks * WEEK)
+        for back in range(1, weeks + 1):
+            for hour in range(4):
+                seasons.tell(START - back * WEEK + hour * HOUR, 600 * 10**8)
+        watch = Watch("BTCUSDT", "1m", START - reach(keen) * MINUTE, keen, seasons)
+        for each in rows:
+            watch.put(each)
+        for each in told:
+            watch.tell(each)
+        return watch.derive(known_at=1)
+
+    return find
 
 
 @pytest.fixture(scope="module")
-def found(calm) -> dict[str, list[tuple[float, Evidence]]]:
+def found(calm, keen, found_in) -> dict[str, list[tuple[float, Evidence]]]:
     """Scores and evidence of each kind."""
     told = [Told(START + place * MINUTE + 5, 1, "coingecko", price) for place, price in ((50, "103.25"), (90, "95"))]
     signals = [*found_in(calm(200), told), *found_in(calm(200), weeks=3)]
     by_kind = {kind: [(each.score, each.evidence) for each in signals if each.kind == kind] for kind in KINDS}
     values = {START: 9, START - 2 * DAY: 40, START - 8 * DAY: 80}
-    moods = [sentiment_extreme(values, day, KEEN) for day in values]
+    moods = [sentiment_extreme(values, day, keen) for day in values]
     by_kind["sentiment_extreme"] = [(mood.score, mood.evidence) for mood in moods if mood.fires]
     return by_kind
 
@@ -81,14 +78,14 @@ def test_the_score_follows_from_the_evidence_to_the_last_digit_told(found, kind)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sentiment_extreme"])
-def test_the_ids_of_the_window_and_the_windows_compared_with_are_told(found, kind):
+def test_the_ids_of_the_window_and_the_windows_compared_with_are_told(found, kind, keen):
     for _, evidence in found[kind]:
         assert evidence["last_trade_id"] - evidence["first_trade_id"] == 9
         assert evidence["baseline_from"]
-        assert KEEN.enough <= evidence["baseline_windows"] <= KEEN.baseline
+        assert keen.enough <= evidence["baseline_windows"] <= keen.baseline
 
 
-def test_a_divergence_names_the_range_it_lies_outside_of(row):
+def test_a_divergence_names_the_range_it_lies_outside_of(row, found_in):
     rows = [row(place, 100.0, 10.0, before=99.9 if place % 2 else 100.1) for place in range(41)]
     rows[37] = row(37, 100.0, 10.0, high=100.25, low=99.5)
     found = found_in(rows, [Told(START + 40 * MINUTE + 5, 1, "coingecko", "103")])
@@ -99,7 +96,7 @@ def test_a_divergence_names_the_range_it_lies_outside_of(row):
     assert evidence["distance"] == pytest.approx(log(103 / 100.25), rel=1e-5)
 
 
-def test_the_first_trade_of_all_is_told_by_its_id(calm):
+def test_the_first_trade_of_all_is_told_by_its_id(calm, found_in):
     rows = calm(200)
     opened = next(signal.opened_at for signal in found_in(rows) if signal.kind == "volatility_regime")
     first = next(each.candle.first_trade_id for each in rows if each.opened_at == opened)
@@ -119,13 +116,13 @@ def test_the_first_trade_of_all_is_told_by_its_id(calm):
     assert (evidence["first_trade_id"], evidence["last_trade_id"]) == (0, 9)
 
 
-def test_the_value_before_is_told_with_its_day_and_none_is_made_up():
-    evidence = sentiment_extreme({START: 9, START - 3 * DAY: 40}, START, KEEN).evidence
+def test_the_value_before_is_told_with_its_day_and_none_is_made_up(keen):
+    evidence = sentiment_extreme({START: 9, START - 3 * DAY: 40}, START, keen).evidence
     assert (evidence["value_before"], evidence["day_before"], evidence["mood_before"]) == (
         40,
         "2024-08-06T00:00:00Z",
         "none",
     )
-    alone = sentiment_extreme({START: 9, START - 4 * DAY: 40}, START, KEEN)
+    alone = sentiment_extreme({START: 9, START - 4 * DAY: 40}, START, keen)
     assert alone.fires
     assert (alone.evidence["value_before"], alone.evidence["day_before"]) == (None, None)

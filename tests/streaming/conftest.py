@@ -1,8 +1,10 @@
 """An engine over a real lake in a folder, and a small market for it."""
 
+import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from random import Random
 
@@ -11,7 +13,9 @@ import pytest
 from tapehouse.lake.delta import DeltaLake
 from tapehouse.ports import Batch
 from tapehouse.streaming.embedded import EmbeddedEngine
+from tapehouse.streaming.lost_klines import KlineDesk
 from tapehouse.streaming.recovery import recover
+from tapehouse.streaming.repairs import RepairDesk
 from tapehouse.streaming.view import LiveView
 
 START = 1_723_161_000_000  # milliseconds, 2024-08-08 23:50
@@ -110,3 +114,32 @@ def as_message() -> Callable[[dict], tuple[int, bytes]]:
 def as_row() -> Callable[[dict], bytes]:
     """A kline as REST tells it."""
     return lambda kline: json.dumps([kline[name] for name in "tohlcvTqnVQB"]).encode()
+
+
+@asynccontextmanager
+async def at_work(desk: KlineDesk | RepairDesk) -> AsyncIterator[None]:
+    working = asyncio.create_task(desk.run())
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        assert working.cancelled()
+
+
+@pytest.fixture
+def working() -> Callable[[KlineDesk | RepairDesk], AbstractAsyncContextManager[None]]:
+    """Let a desk work, which has to go on until it is told to stop."""
+    return at_work
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Wait until something is seen, with a deadline."""
+
+    async def wait(seen: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not seen():  # noqa: ASYNC110  # the desk is looked at, it tells nobody
+                await asyncio.sleep(0.002)
+
+    return wait

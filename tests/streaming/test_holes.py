@@ -3,8 +3,9 @@
 import prometheus_client
 import pytest
 
+from tapehouse.market.windows import DAY
 from tapehouse.ports import Hole
-from tapehouse.streaming.holes import Holes, Lasting
+from tapehouse.streaming.holes import Holes, Lasting, NotOffered, Outlook
 
 BETWEEN = (100, 900)
 
@@ -68,6 +69,18 @@ def test_the_holes_of_each_symbol_are_its_own():
     holes.update("HOLEUSDT", [], {}.get, BETWEEN)
     assert [hole.symbol for hole in holes.all()] == ["OTHERUSDT"]
     assert holes.of("NOBODY") == []
+
+
+def test_trades_that_will_not_come_by_themselves_are_counted_by_what_would_bring_them():
+    at = 100 * DAY
+    being_fetched, refused = Hole("HOLEUSDT", 5, 5, at, at), Hole("HOLEUSDT", 8, 9, at, at)
+    far = [Hole("HOLEUSDT", 1, 3, at - 8 * DAY, at), Hole("HOLEUSDT", 20, 20, at, at + 9 * DAY)]
+    not_offered = NotOffered()
+    not_offered.note(refused)
+    not_offered.note(far[1])
+    expected = Outlook(not_offered=2, left_to_backfill=4, backfill_from=at - 8 * DAY, backfill_to=at + 9 * DAY)
+    assert not_offered.outlook([being_fetched, refused, *far]) == expected
+    assert not_offered.outlook([being_fetched]) == not_offered.outlook([]) == Outlook(0, 0, 0, 0)
 
 
 def test_a_hole_lasts_that_is_seen_in_every_look_for_so_long():

@@ -1,8 +1,6 @@
 """Klines that the stream lost are asked for, those that are wanted alone, and again after ever longer waits."""
 
-import asyncio
 import time
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -34,23 +32,6 @@ class Rest:
         return [row for opened, row in sorted(self.rows.get(symbol, {}).items()) if start <= opened * 1000 < end]
 
 
-@asynccontextmanager
-async def working(unheard, rest, tape):
-    desk = asyncio.create_task(KlineDesk(unheard, rest, tape, lambda: 1).run())
-    try:
-        yield
-    finally:
-        desk.cancel()
-        await asyncio.gather(desk, return_exceptions=True)
-        assert desk.cancelled()
-
-
-async def until(seen) -> None:
-    async with asyncio.timeout(20):
-        while not seen():  # noqa: ASYNC110  # the desk is looked at, it tells nobody
-            await asyncio.sleep(0.002)
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(lost_klines, "LOOK_EVERY", 0.005)
@@ -65,7 +46,7 @@ def klines(exchanges_klines, market) -> dict[int, dict]:
 
 
 async def test_every_candle_is_compared_though_the_stream_lost_klines_over_a_start_as_well(
-    lake, start_engine, market, klines, as_batch, as_message, as_row
+    lake, start_engine, market, klines, as_batch, as_message, as_row, working, eventually
 ):
     ours = list(klines.values())
     engine = start_engine(lake)
@@ -81,8 +62,8 @@ async def test_every_candle_is_compared_though_the_stream_lost_klines_over_a_sta
         return {symbol: windows for symbol, windows in engine.books.unheard().items() if symbol == SYMBOL}
 
     before = engine.books.health(SYMBOL).uncompared_candles
-    async with working(unheard, rest, tape):
-        await until(lambda: engine.books.health(SYMBOL).uncompared_candles <= 1)  # the newest may wait a minute
+    async with working(KlineDesk(unheard, rest, tape, lambda: 1)):
+        await eventually(lambda: engine.books.health(SYMBOL).uncompared_candles <= 1)  # the newest may wait a minute
     health = engine.books.health(SYMBOL)
     assert health.checked_candles == health.agreeing_candles == before - health.uncompared_candles
     assert len(rest.asked) == 1
@@ -91,13 +72,13 @@ async def test_every_candle_is_compared_though_the_stream_lost_klines_over_a_sta
     assert len(left.uncompared) == health.uncompared_candles
 
 
-async def test_only_what_is_wanted_goes_on_the_tape_the_newest_symbol_first(klines, as_row):
+async def test_only_what_is_wanted_goes_on_the_tape_the_newest_symbol_first(klines, as_row, working, eventually):
     opened = sorted(klines)
     rest = Rest({name: {at: as_row(kline) for at, kline in klines.items()} for name in ("AUSDT", "BUSDT")})
     wanted = {"AUSDT": [opened[2] * 1000, opened[5] * 1000], "BUSDT": [opened[7] * 1000]}
     tape = LocalTape()
-    async with working(lambda: wanted, rest, tape):
-        await until(lambda: len(rest.asked) >= 2)
+    async with working(KlineDesk(lambda: wanted, rest, tape, lambda: 1)):
+        await eventually(lambda: len(rest.asked) >= 2)
     assert rest.asked[:2] == [
         ("BUSDT", opened[7] * 1000, opened[7] * 1000 + MINUTE),
         ("AUSDT", opened[2] * 1000, opened[5] * 1000 + MINUTE),
@@ -107,29 +88,29 @@ async def test_only_what_is_wanted_goes_on_the_tape_the_newest_symbol_first(klin
     assert second.frames == [as_row(klines[opened[2]]), as_row(klines[opened[5]])]
 
 
-async def test_what_the_exchange_does_not_tell_is_asked_for_again_after_ever_longer_waits():
+async def test_what_the_exchange_does_not_tell_is_asked_for_again_after_ever_longer_waits(working, eventually):
     rest = Rest({})
-    async with working(lambda: {SYMBOL: [MINUTE]}, rest, LocalTape()):
-        await until(lambda: len(rest.asked) >= 5)
+    async with working(KlineDesk(lambda: {SYMBOL: [MINUTE]}, rest, LocalTape(), lambda: 1)):
+        await eventually(lambda: len(rest.asked) >= 5)
     assert set(rest.asked) == {(SYMBOL, MINUTE, 2 * MINUTE)}
     waits = [later - earlier for earlier, later in pairwise(rest.asked_at)]
     assert all(wait >= least for wait, least in zip(waits, (0.02, 0.04, 0.08, 0.08), strict=False))
 
 
-async def test_what_is_new_does_not_wait_for_what_was_asked_for_in_vain(monkeypatch):
+async def test_what_is_new_does_not_wait_for_what_was_asked_for_in_vain(monkeypatch, working, eventually):
     monkeypatch.setattr(lost_klines, "FIRST_WAIT", 1000.0)
     monkeypatch.setattr(lost_klines, "LONGEST_WAIT", 1000.0)
     rest, wanted = Rest({}), {SYMBOL: [MINUTE]}
-    async with working(lambda: wanted, rest, LocalTape()):
-        await until(lambda: len(rest.asked) == 1)
+    async with working(KlineDesk(lambda: wanted, rest, LocalTape(), lambda: 1)):
+        await eventually(lambda: len(rest.asked) == 1)
         wanted[SYMBOL] = [MINUTE, 3 * MINUTE]
-        await until(lambda: len(rest.asked) == 2)
+        await eventually(lambda: len(rest.asked) == 2)
     assert rest.asked == [(SYMBOL, MINUTE, 2 * MINUTE), (SYMBOL, 3 * MINUTE, 4 * MINUTE)]
 
 
-async def test_an_exchange_that_takes_no_requests_is_left_alone_until_it_does():
+async def test_an_exchange_that_takes_no_requests_is_left_alone_until_it_does(working, eventually):
     rest = Rest({})
     rest.refusals = [RateLimitedError("the budget is spent", retry_after=0.2)]
-    async with working(lambda: {SYMBOL: [MINUTE], "ETHUSDT": [MINUTE]}, rest, LocalTape()):
-        await until(lambda: len(rest.asked) >= 2)
+    async with working(KlineDesk(lambda: {SYMBOL: [MINUTE], "ETHUSDT": [MINUTE]}, rest, LocalTape(), lambda: 1)):
+        await eventually(lambda: len(rest.asked) >= 2)
     assert rest.asked_at[1] - rest.asked_at[0] >= 0.2

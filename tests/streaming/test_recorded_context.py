@@ -105,18 +105,6 @@ def test_the_whole_history_of_fear_and_greed_is_stored_and_its_missing_days_stay
     assert stored(lake, REJECTED) == []
 
 
-ENTRIES = {
-    "coindesk_2026-09-25.xml": 3,
-    **dict.fromkeys(("chardet_euckr.xml", "chardet_koi8r.xml", "chardet_tis620.xml"), 1),
-    "rdf_channel_empty_textinput.xml": 1,
-    "rssparser_craigslist.rss": 25,
-    "rssparser_customfields.rss": 15,
-    "rssparser_encoding.rss": 40,
-    "rssparser_feedburner.atom": 25,
-    "rssparser_guardian.rss": 55,
-    "rssparser_reddit.rss": 24,
-}
-"""Entries of each recorded feed, those made to break readers included, that can be read."""
 REFUSED = {
     "an item with neither a title nor a summary": 3,
     "not a feed: no entry could be read in this answer": 3,
@@ -130,7 +118,7 @@ def through_kafka(batch: Batch) -> list[Batch]:
 
 
 @pytest.mark.parametrize("path", [lambda batch: [batch], through_kafka], ids=["in process", "through Kafka"])
-def test_every_recorded_feed_and_article_is_stored_or_refused(lake, start_engine, recordings, path):
+def test_every_recorded_feed_and_article_is_stored_or_refused(lake, start_engine, recordings, recorded_entries, path):
     feeds = [file for file in sorted((recordings / "7-rss").rglob("*")) if file.is_file()]
     frames = [frame for file in feeds for frame in rss.split(file.read_bytes(), f"https://feeds.example/{file.name}")]
     articles = newsapi.split((recordings / "7-news" / "newsapi_everything_bitcoin_2020-08.json").read_bytes(), 24)
@@ -144,7 +132,7 @@ def test_every_recorded_feed_and_article_is_stored_or_refused(lake, start_engine
     refused = list(
         {row["payload"]: row for row in stored(lake, REJECTED)}.values()
     )  # kept once a run, and there are two
-    by_feed = {f"rss:feeds.example/{name}": count for name, count in ENTRIES.items()}
+    by_feed = {f"rss:feeds.example/{name}": count for name, count in recorded_entries.items()}
     assert Counter(row["source"] for row in rows) == {**by_feed, "newsapi": 20}
     assert Counter(row["reason"] for row in refused) == REFUSED
     assert {row["topic"] for row in refused} == {"news"}

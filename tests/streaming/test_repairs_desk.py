@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -61,23 +60,6 @@ class Ids:
         return self.known
 
 
-@asynccontextmanager
-async def working(ids: Ids, upstream: Upstream):
-    desk = asyncio.create_task(RepairDesk(ids.holes, upstream, ids.tape).run())
-    try:
-        yield
-    finally:
-        desk.cancel()
-        await asyncio.gather(desk, return_exceptions=True)
-        assert desk.cancelled()
-
-
-async def until(seen) -> None:
-    async with asyncio.timeout(20):
-        while not seen():  # noqa: ASYNC110  # the desk is looked at, it tells nobody
-            await asyncio.sleep(0.002)
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(repairs, "LOOK_EVERY", 0.005)
@@ -91,56 +73,52 @@ def hole(number: int, symbol: str = "BTCUSDT", spans: int = SECOND) -> Hole:
     return Hole(symbol, first, first, number * SECOND, number * SECOND + spans)
 
 
-async def test_holes_are_asked_for_newest_first_and_only_so_many_at_once():
+async def test_holes_are_asked_for_newest_first_and_only_so_many_at_once(working, eventually):
     ids, upstream = Ids(*map(hole, range(10))), Upstream(answers=False)
-    async with working(ids, upstream):
-        await until(lambda: len(upstream.asked) == AT_ONCE)
+    async with working(RepairDesk(ids.holes, upstream, ids.tape)):
+        await eventually(lambda: len(upstream.asked) == AT_ONCE)
         assert upstream.asked == [hole(9), hole(8), hole(7), hole(6)]
         upstream.may_answer.set()
-        await until(lambda: ids.known == [])
+        await eventually(lambda: ids.known == [])
     assert upstream.most_at_once == AT_ONCE
     assert [each.before for each in upstream.asked[AT_ONCE:]] == [hole(n).before for n in (5, 4, 3, 2, 1, 0)]
     assert len(upstream.asked) == 10
 
 
-async def test_a_hole_that_stays_is_asked_for_again_after_ever_longer_waits():
+async def test_a_hole_that_stays_is_asked_for_again_after_ever_longer_waits(working, eventually):
     ids, upstream = Ids(hole(1)), Upstream(has=set())
-    async with working(ids, upstream):
-        await until(lambda: len(upstream.asked) >= 5)
+    async with working(RepairDesk(ids.holes, upstream, ids.tape)):
+        await eventually(lambda: len(upstream.asked) >= 5)
         upstream.has = None
-        await until(lambda: ids.known == [])
+        await eventually(lambda: ids.known == [])
     assert set(upstream.asked) == {hole(1)}
     waits = [later - earlier for earlier, later in pairwise(upstream.asked_at)]
     assert all(wait >= least for wait, least in zip(waits, (0.02, 0.04, 0.08, 0.08), strict=False))
 
 
-async def test_what_the_exchange_was_asked_for_often_enough_and_does_not_have_is_known():
+async def test_what_the_exchange_was_asked_for_often_enough_and_does_not_have_is_known(working, eventually):
     ids, upstream, not_offered = Ids(hole(1), hole(2)), Upstream(has=set()), NotOffered()
     ids.known[1] = hole(2, spans=REACH + DAY)
-    desk = asyncio.create_task(RepairDesk(ids.holes, upstream, ids.tape, not_offered).run())
-    await until(lambda: not_offered.outlook(ids.known).not_offered == 1)
-    assert len(upstream.asked) >= SURE_AFTER
-    desk.cancel()
-    await asyncio.gather(desk, return_exceptions=True)
+    async with working(RepairDesk(ids.holes, upstream, ids.tape, not_offered)):
+        await eventually(lambda: not_offered.outlook(ids.known).not_offered == 1)
+        assert len(upstream.asked) >= SURE_AFTER
     far = ids.known[1]
     told = not_offered.outlook(ids.known)
     assert (told.left_to_backfill, told.backfill_from, told.backfill_to) == (1, far.after, far.before)
 
 
-async def test_an_exchange_that_could_not_be_asked_has_refused_nothing():
+async def test_an_exchange_that_could_not_be_asked_has_refused_nothing(working, eventually):
     class Busy(Upstream):
         async def repair(self, hole, tape) -> None:
             await super().repair(hole, tape)
 
     ids, upstream, not_offered = Ids(hole(1)), Busy(has=set()), NotOffered()
-    desk = asyncio.create_task(RepairDesk(ids.holes, upstream, ids.tape, not_offered).run())
-    await until(lambda: len(upstream.asked) > SURE_AFTER + 1)
-    desk.cancel()
-    await asyncio.gather(desk, return_exceptions=True)
+    async with working(RepairDesk(ids.holes, upstream, ids.tape, not_offered)):
+        await eventually(lambda: len(upstream.asked) > SURE_AFTER + 1)
     assert not_offered.outlook(ids.known).not_offered == 0
 
 
-async def test_a_hole_under_way_is_not_asked_for_twice():
+async def test_a_hole_under_way_is_not_asked_for_twice(working, eventually):
     ids, upstream = Ids(hole(1)), Upstream(answers=False)
     looks = 0
 
@@ -149,39 +127,35 @@ async def test_a_hole_under_way_is_not_asked_for_twice():
         looks += 1
         return ids.holes()
 
-    desk = asyncio.create_task(RepairDesk(looked, upstream, ids.tape).run())
-    await until(lambda: looks > 20)
-    desk.cancel()
-    await asyncio.gather(desk, return_exceptions=True)
+    async with working(RepairDesk(looked, upstream, ids.tape)):
+        await eventually(lambda: looks > 20)
     assert upstream.asked == [hole(1)]
 
 
-async def test_a_hole_that_closes_by_itself_before_the_second_look_is_never_asked_for():
+async def test_a_hole_that_closes_by_itself_before_the_second_look_is_never_asked_for(working, eventually):
     upstream, looks = Upstream(), []
 
     def seen_once() -> list[Hole]:
         looks.append(1)
         return [hole(1)] if len(looks) == 1 else []
 
-    desk = asyncio.create_task(RepairDesk(seen_once, upstream, LocalTape()).run())
-    await until(lambda: len(looks) > 10)
-    desk.cancel()
-    await asyncio.gather(desk, return_exceptions=True)
+    async with working(RepairDesk(seen_once, upstream, LocalTape())):
+        await eventually(lambda: len(looks) > 10)
     assert upstream.asked == []
 
 
-async def test_a_hole_that_spans_more_time_than_a_repair_reaches_is_left_to_the_back_fill():
+async def test_a_hole_that_spans_more_time_than_a_repair_reaches_is_left_to_the_back_fill(working, eventually):
     ids, upstream = Ids(hole(1, spans=REACH), hole(2, spans=REACH + DAY)), Upstream()
-    async with working(ids, upstream):
-        await until(lambda: ids.known == [hole(2, spans=REACH + DAY)])
+    async with working(RepairDesk(ids.holes, upstream, ids.tape)):
+        await eventually(lambda: ids.known == [hole(2, spans=REACH + DAY)])
     assert upstream.asked == [hole(1, spans=REACH)]
 
 
-async def test_neighbouring_holes_are_one_request():
+async def test_neighbouring_holes_are_one_request(working, eventually):
     holes = [Hole("BTCUSDT", first, first, first * SECOND, (first + 2) * SECOND) for first in (10, 20, 30)]
     ids, upstream = Ids(*holes), Upstream()
-    async with working(ids, upstream):
-        await until(lambda: ids.known == [])
+    async with working(RepairDesk(ids.holes, upstream, ids.tape)):
+        await eventually(lambda: ids.known == [])
     assert upstream.asked == [Hole("BTCUSDT", 10, 30, 10 * SECOND, 32 * SECOND)]
 
 

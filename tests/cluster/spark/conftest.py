@@ -87,6 +87,20 @@ def bucket_lake(bucket) -> DeltaLake:
     return open_lake_to_read(load_settings(lake=bucket["TAPEHOUSE_LAKE"], **keys))
 
 
+@pytest.fixture
+def environment(bucket, spark_jars, tmp_path) -> dict[str, str]:
+    """The variables of commands that work on that lake, with a Spark that takes little of the machine."""
+    return {
+        **bucket,
+        "TAPEHOUSE_PROFILE": "cluster",
+        "TAPEHOUSE_KAFKA_PARTITIONS": "2",
+        "TAPEHOUSE_STATE": str(tmp_path / "state"),
+        "TAPEHOUSE_SPARK_JARS": str(spark_jars),
+        "TAPEHOUSE_SPARK_MASTER": "local[2]",
+        "TAPEHOUSE_SPARK_UI_PORT": "0",
+    }
+
+
 class Tables:
     """The tables of a lake, asked in SQL."""
 

@@ -85,19 +85,9 @@ class Profile:
 
 
 @pytest.fixture
-def profile(run_in, own_broker, bucket, bucket_lake, jvm_of, spark_jars, tmp_path):
+def profile(run_in, own_broker, environment, bucket_lake, jvm_of):
     broker = own_broker()
-    environment = {
-        **bucket,
-        "TAPEHOUSE_PROFILE": "cluster",
-        "TAPEHOUSE_KAFKA_BOOTSTRAP": broker.bootstrap,
-        "TAPEHOUSE_KAFKA_PARTITIONS": "2",
-        "TAPEHOUSE_STATE": str(tmp_path / "state"),
-        "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
-        "TAPEHOUSE_SPARK_JARS": str(spark_jars),
-        "TAPEHOUSE_SPARK_MASTER": "local[2]",
-        "TAPEHOUSE_SPARK_UI_PORT": "0",
-    }
+    environment |= {"TAPEHOUSE_KAFKA_BOOTSTRAP": broker.bootstrap, "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS)}
     return Profile(run_in, environment, broker, bucket_lake, jvm_of)
 
 

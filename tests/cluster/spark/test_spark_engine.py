@@ -1,5 +1,6 @@
 """The Spark engine gives what the embedded engine gives for the same tape, whichever way its batches take."""
 
+import itertools
 import json
 import os
 import signal
@@ -52,23 +53,44 @@ def cut(frames, size):
     return [as_batch(frames[place : place + size]) for place in range(0, len(frames), size)]
 
 
-@pytest.mark.parametrize("rows_before", [FEW + 1, 0], ids=["in the workers", "on the driver"])
-def test_a_regular_tape_gives_the_embedded_engines_tables(
-    records, market, start_engine, embedded_lake, lake, rows_before
-):
-    engine = start_engine(lake)
-    for number, batch in enumerate(cut(market, 400)):
-        engine._records_before = rows_before
-        engine.take(records([("crypto-prices", batch)], number * 400), number)
-    expected = embedded_lake(cut(market, 400))
+def of_symbol(symbol, market):
+    return [each for each in market if symbol.encode() in each[1]]
+
+
+def assert_same_tables(lake, expected):
+    """The trades, and of candles and signals those that count."""
+    assert trades_of(lake).equals(trades_of(expected))
     assert candles_of(lake).equals(candles_of(expected))
     assert signals_of(lake).equals(signals_of(expected))
+
+
+@pytest.fixture
+def take_all(records):
+    """Let an engine take batches one after the other, each as it would after so many records if that is told."""
+
+    def take(engine, batches, records_before=None):
+        offsets = itertools.accumulate((len(batch.frames) for batch in batches), initial=0)
+        for number, (batch, offset) in enumerate(zip(batches, offsets, strict=False)):
+            if records_before is not None:
+                engine._records_before = records_before
+            engine.take(records([("crypto-prices", batch)], offset), number)
+
+    return take
+
+
+@pytest.mark.parametrize("rows_before", [FEW + 1, 0], ids=["in the workers", "on the driver"])
+def test_a_regular_tape_gives_the_embedded_engines_tables(
+    take_all, market, start_engine, embedded_lake, lake, rows_before
+):
+    engine = start_engine(lake)
+    take_all(engine, cut(market, 400), rows_before)
+    expected = embedded_lake(cut(market, 400))
+    assert_same_tables(lake, expected)
     assert {"price_outlier", "taker_imbalance"} == set(signals_of(lake)["kind"])
-    assert trades_of(lake).equals(trades_of(expected))
 
 
 def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_tables(
-    records, market, start_engine, embedded_lake, lake
+    take_all, market, start_engine, embedded_lake, lake
 ):
     random = Random(3)
     frames = [frame for frame in market if random.random() > 0.02]
@@ -76,13 +98,9 @@ def test_late_repeated_unordered_and_missing_trades_give_the_embedded_engines_ta
     frames[100:140] = random.sample(frames[100:140], 40)
     batches = cut([*frames, (frames[-1][0], b"{bad"), (frames[-1][0], b'{"data":{"e":"listStatus"}}')], 300)
     engine = start_engine(lake)
-    for number, batch in enumerate(batches):
-        engine._records_before = FEW + 1
-        engine.take(records([("crypto-prices", batch)], number * 300), number)
+    take_all(engine, batches, FEW + 1)
     expected = embedded_lake(batches)
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
-    assert trades_of(lake).equals(trades_of(expected))
+    assert_same_tables(lake, expected)
     for table in (REJECTED, OTHER_EVENTS):
         assert lake.scan(table).collect().equals(expected.scan(table).collect())
 
@@ -125,39 +143,32 @@ def test_a_batch_that_was_committed_is_not_committed_again_by_the_next_start(rec
 
 
 def test_a_symbol_that_turns_out_odd_is_left_out_of_the_file_its_worker_wrote(
-    records, market, start_engine, embedded_lake, lake
+    take_all, market, start_engine, embedded_lake, lake
 ):
-    bitcoin = [frame for frame in market if b"BTCUSDT" in frame[1]]
-    ether = [frame for frame in market if b"ETHUSDT" in frame[1]]
+    bitcoin = of_symbol("BTCUSDT", market)
+    ether = of_symbol("ETHUSDT", market)
     batches = [as_batch([*bitcoin[:200], *ether[:200]]), as_batch([*bitcoin[150:400], *ether[200:400]])]
     engine = start_engine(lake)
-    for number, batch in enumerate(batches):
-        engine._records_before = FEW + 1
-        engine.take(records([("crypto-prices", batch)], number * 500), number)
+    take_all(engine, batches, FEW + 1)
     written = [file for file in Path(lake.address(TRADES)).rglob("*.parquet") if "_delta_log" not in file.parts]
     assert len(written) > len(lake.files(TRADES))
     expected = embedded_lake(batches)
-    assert trades_of(lake).equals(trades_of(expected))
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
+    assert_same_tables(lake, expected)
 
 
 def test_a_symbol_that_turns_out_odd_costs_no_trade_of_one_that_was_no_run(
-    records, market, start_engine, embedded_lake, lake
+    take_all, market, start_engine, embedded_lake, lake
 ):
-    bitcoin = [frame for frame in market if b"BTCUSDT" in frame[1]]
-    ether = [frame for frame in market if b"ETHUSDT" in frame[1]]
+    bitcoin = of_symbol("BTCUSDT", market)
+    ether = of_symbol("ETHUSDT", market)
     batches = [
         as_batch([*bitcoin[:200], *ether[:200]]),
         as_batch([*bitcoin[150:400], *ether[200:300], *ether[250:400]]),
     ]
     engine = start_engine(lake)
-    for number, batch in enumerate(batches):
-        engine._records_before = FEW + 1
-        engine.take(records([("crypto-prices", batch)], number * 500), number)
+    take_all(engine, batches, FEW + 1)
     expected = embedded_lake(batches)
-    assert trades_of(lake).equals(trades_of(expected))
-    assert candles_of(lake).equals(candles_of(expected))
+    assert_same_tables(lake, expected)
 
 
 def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
@@ -184,9 +195,7 @@ def test_a_worker_killed_after_it_wrote_its_file_leaves_no_row(
     assert trades_of(lake).height == 400
     start_engine(lake).take(second, 1)
     expected = embedded_lake(batches)
-    assert trades_of(lake).equals(trades_of(expected))
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
+    assert_same_tables(lake, expected)
     for file in left:
         os.utime(file, (0, 0))
     assert versions.vacuum(lake, TRADES, datetime.now(UTC)) == len(left)
@@ -217,7 +226,7 @@ def test_trades_received_before_what_is_told_as_held_are_told_with_their_batch(r
 def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     records, market, start_engine, embedded_lake, lake
 ):
-    ours = [frame for frame in market if b"BTCUSDT" in frame[1]]
+    ours = of_symbol("BTCUSDT", market)
     told = json.loads(ours[60][1])["data"]
     row = {"a": 1, "p": told["p"], "q": "9.9", "f": told["t"] - 1, "l": told["t"] + 3, "T": told["T"], "m": told["m"]}
     answer = Batch([json.dumps(row).encode()], [ours[60][0]], shape="aggTrades", symbol="BTCUSDT")
@@ -226,9 +235,7 @@ def test_rows_of_the_exchanges_answers_leave_residues_as_in_the_embedded_engine(
     engine._records_before = FEW + 1
     engine.take(records([("crypto-prices", batch) for batch in tape]), 0)
     expected = embedded_lake(tape)
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
-    assert trades_of(lake).equals(trades_of(expected))
+    assert_same_tables(lake, expected)
 
 
 def test_a_late_row_of_the_exchanges_answers_counts_as_the_trades_of_it_that_are_new(
@@ -262,24 +269,18 @@ def test_an_amount_that_fits_no_column_is_refused_and_its_neighbours_are_kept(
 
 @pytest.mark.recordings
 def test_the_recorded_minutes_give_the_embedded_engines_tables(
-    records, recorded_minutes, start_engine, embedded_lake, lake
+    take_all, recorded_minutes, start_engine, embedded_lake, lake
 ):
     batches = cut(recorded_minutes, 11_000)
     engine = start_engine(lake)
-    for number, batch in enumerate(batches):
-        engine.take(records([("crypto-prices", batch)], number * 11_000), number)
+    take_all(engine, batches)
     expected = embedded_lake(batches)
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
-    assert trades_of(lake).equals(trades_of(expected))
+    assert_same_tables(lake, expected)
 
 
-def test_a_lake_in_a_bucket_gets_the_same_tables(records, market, start_engine, embedded_lake, cluster_settings):
+def test_a_lake_in_a_bucket_gets_the_same_tables(take_all, market, start_engine, embedded_lake, cluster_settings):
     lake = open_lake(cluster_settings)
     engine = start_engine(lake)
-    for number, batch in enumerate(cut(market, 400)):
-        engine.take(records([("crypto-prices", batch)], number * 400), number)
+    take_all(engine, cut(market, 400))
     expected = embedded_lake(cut(market, 400))
-    assert candles_of(lake).equals(candles_of(expected))
-    assert signals_of(lake).equals(signals_of(expected))
-    assert trades_of(lake).equals(trades_of(expected))
+    assert_same_tables(lake, expected)

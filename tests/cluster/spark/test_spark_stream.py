@@ -136,18 +136,12 @@ def tape(recorded_minutes, market, oracle) -> Any:
 
 
 @pytest.fixture
-def environment(own_broker, spark_jars, tmp_path, stubborn, bucket) -> dict[str, str]:
+def environment(environment, own_broker, stubborn) -> dict[str, str]:
     return {
-        **bucket,
+        **environment,
         "TAPEHOUSE_BINANCE_REST_URL": stubborn,
-        "TAPEHOUSE_PROFILE": "cluster",
         "TAPEHOUSE_KAFKA_BOOTSTRAP": own_broker().bootstrap,
-        "TAPEHOUSE_KAFKA_PARTITIONS": "2",
-        "TAPEHOUSE_STATE": str(tmp_path / "state"),
         "TAPEHOUSE_SYMBOLS": ",".join(SYMBOLS),
-        "TAPEHOUSE_SPARK_JARS": str(spark_jars),
-        "TAPEHOUSE_SPARK_MASTER": "local[2]",
-        "TAPEHOUSE_SPARK_UI_PORT": "0",
     }
 
 
@@ -159,6 +153,13 @@ def put(environment, put_on) -> Callable[..., None]:
 @pytest.fixture
 def abort(environment, abort_on) -> Callable[..., None]:
     return abort_on(environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
+
+
+@pytest.fixture
+def told_candles(environment, raw_records) -> Callable[[], list[Message]]:
+    """The records on the topic of candles."""
+    settings = Settings(_env_file=None, kafka_bootstrap=environment["TAPEHOUSE_KAFKA_BOOTSTRAP"])
+    return lambda: raw_records(settings, CANDLES_TOPIC)
 
 
 def as_batch(frames: list[tuple[int, bytes]]) -> Batch:
@@ -194,44 +195,49 @@ def metrics(url: str) -> Counter[str]:
     return values
 
 
-def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_engines_tables(
-    run_in, environment, tape, put, abort, bucket_lake, embedded_lake, changes_of, jvm_of, raw_records
-):
-    lake, random, bootstrap = bucket_lake, Random(7), environment["TAPEHOUSE_KAFKA_BOOTSTRAP"]
-    assert run_in(environment, "topics", "apply").ends() == 0
+class Streams:
+    """Streams over the same topics and the same bucket, one after the other."""
 
-    def start(*, until_more_than: int) -> Any:
-        stream = run_in(environment, "stream", "--port", "0")
-        stream.until(lambda: count(lake, TRADES) > until_more_than, "bronze goes on", WITHIN)
+    def __init__(self, run_in: Callable[..., Any], environment: dict[str, str], lake: DeltaLake) -> None:
+        self._run_in, self._environment, self._lake = run_in, environment, lake
+        self._random = Random(7)
+
+    def start(self) -> Any:
+        return self._run_in(self._environment, "stream", "--port", "0")
+
+    def start_and_commit(self) -> Any:
+        """Start one and return it a moment after its first commit: anywhere in what follows from that."""
+        before = count(self._lake, TRADES)
+        stream = self.start()
+        stream.until(lambda: count(self._lake, TRADES) > before, "bronze goes on", WITHIN)
+        time.sleep(self._random.random())
         return stream
 
-    def until_same(stream: Any, expected: DeltaLake) -> None:
-        whole = count(expected, TRADES)
-        same = lambda: count(lake, TRADES) >= whole and candles_of(lake).equals(candles_of(expected))  # noqa: E731
-        stream.until(same, "the tables of the embedded engine", WITHIN)
-        assert_same(lake, expected)
 
+@pytest.fixture
+def streams(run_in, environment, bucket_lake) -> Streams:
+    assert run_in(environment, "topics", "apply").ends() == 0
+    return Streams(run_in, environment, bucket_lake)
+
+
+def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_engines_tables(
+    run_in, environment, streams, tape, put, abort, bucket_lake, embedded_lake, changes_of, jvm_of, told_candles
+):
+    lake = bucket_lake
     put(tape.parts[0])
     abort(tape.aborted)
-    stream = start(until_more_than=0)
-    time.sleep(random.random())  # anywhere in what follows from the commit
-    stream.kill()
+    streams.start_and_commit().kill()
     put(tape.parts[1])
     put(tape.klines, KLINES_TOPIC)
-    stream = start(until_more_than=count(lake, TRADES))
-    time.sleep(random.random())
-    os.kill(jvm_of(stream.process.pid), signal.SIGKILL)
-    assert stream.ends() == STREAM_ERROR
-    stream = run_in(environment, "stream", "--port", "0")
+    kill_jvm(streams.start_and_commit(), jvm_of)
+    stream = streams.start()
     expected = embedded_lake([as_batch(each) for each in (*tape.parts, tape.klines)])
-    until_same(stream, expected)
-    for table, order in ((REJECTED, "payload"), (OTHER_EVENTS, "payload"), (KLINES, "payload")):
-        assert rows_of(lake, table, order).equals(rows_of(expected, table, order))
-    assert {"closed", "gap", "quiet"} <= set(candles_of(lake)["state"])
+    until_same(stream, lake, expected)
+    assert_what_is_no_trade_is_stored_as_well(lake, expected)
 
     changes = changes_of(lake), changes_of(expected)
     put(tape.late[0])
-    until_same(stream, embedded_lake([as_batch(tape.late[0])]))
+    until_same(stream, lake, embedded_lake([as_batch(tape.late[0])]))
     assert_late_trades_changed_the_same(*changes)
     assert_it_tells_how_it_fares(stream, lake, tape)
     assert_a_dispute_is_settled(stream, lake, put)
@@ -240,16 +246,39 @@ def test_whatever_is_killed_late_or_taken_back_the_bucket_holds_the_embedded_eng
     remove_checkpoint(lake)
     changes = changes_of(lake), changes_of(expected)
     put(tape.late[1])
-    stream = run_in(environment, "stream", "--port", "0")
-    until_same(stream, embedded_lake([as_batch(tape.late[1])]))
+    stream = streams.start()
+    until_same(stream, lake, embedded_lake([as_batch(tape.late[1])]))
     assert metrics(stream.url)["tapehouse_trades_late_total"] == len(tape.late[1])
     assert stream.stop() == 0
     assert_same(lake, expected)
     assert_late_trades_changed_the_same(*changes)
     assert count(lake, DISCREPANCIES) == 1
-    assert_each_revision_is_told(lake, raw_records(Settings(_env_file=None, kafka_bootstrap=bootstrap), CANDLES_TOPIC))
+    assert_each_revision_is_told(lake, told_candles())
     assert_one_engine_committed(lake)
     assert_a_rebuild_finds_nothing(run_in, environment, lake)
+
+
+def kill_jvm(stream: Any, jvm_of: Callable[[int], int | None]) -> None:
+    os.kill(jvm_of(stream.process.pid), signal.SIGKILL)
+    assert stream.ends() == STREAM_ERROR
+
+
+def until_same(stream: Any, lake: DeltaLake, expected: DeltaLake) -> None:
+    """Wait until the stream's lake has the candles of the embedded engine; then it has the trades as well."""
+    whole = count(expected, TRADES)
+    stream.until(
+        lambda: count(lake, TRADES) >= whole and candles_of(lake).equals(candles_of(expected)),
+        "the tables of the embedded engine",
+        WITHIN,
+    )
+    assert_same(lake, expected)
+
+
+def assert_what_is_no_trade_is_stored_as_well(lake: DeltaLake, expected: DeltaLake) -> None:
+    """What is refused, other events and klines; and there are candles that klines alone can prove."""
+    for table in (REJECTED, OTHER_EVENTS, KLINES):
+        assert rows_of(lake, table, "payload").equals(rows_of(expected, table, "payload"))
+    assert {"closed", "gap", "quiet"} <= set(candles_of(lake)["state"])
 
 
 def assert_late_trades_changed_the_same(ours: Callable[[], pl.DataFrame], theirs: Callable[[], pl.DataFrame]) -> None:
@@ -335,14 +364,13 @@ def assert_a_rebuild_finds_nothing(run_in: Callable[..., Any], environment: dict
 
 
 def test_holes_and_klines_that_no_producer_knows_to_be_missing_are_asked_for(
-    run_in, environment, put, market, offering, bucket_lake
+    environment, streams, put, market, offering, bucket_lake
 ):
     """As where records were deleted before they were read: nobody else is going to fetch them."""
     environment["TAPEHOUSE_BINANCE_REST_URL"] = offering
     ours = [each for each in market if b"BTCUSDT" in each[1]]
-    assert run_in(environment, "topics", "apply").ends() == 0
     put(ours[:40] + ours[47:90])
-    stream = run_in(environment, "stream", "--port", "0")
+    stream = streams.start()
     stream.until(lambda: count(bucket_lake, TRADES) == 90, "what is missing has come", WITHIN)
     stream.until(lambda: read_coverage(bucket_lake)[1] == {}, "nothing is missing", WITHIN)
     told = rows_of(bucket_lake, TRADES, "first_trade_id")
