@@ -211,6 +211,18 @@ def test_in_any_world_only_the_truth_is_said_and_in_the_end_all_of_it(world, dat
     ends_right(listener)
 
 
+def test_the_first_trade_of_an_open_minute_proves_empty_ones_before_it_whose_klines_were_lost():
+    world = World([make_trade(1, MIDNIGHT, 5), make_trade(2, MIDNIGHT + 3 * MINUTE, 6)], MIDNIGHT + 4 * MINUTE)
+    listener = Listener(world)
+    listener.take(world.trades[:1], [world.kline(MIDNIGHT), world.kline(MIDNIGHT + 2 * MINUTE)])
+    listener.settle()
+    assert listener.latest("1m", MIDNIGHT + MINUTE) is None
+    listener.take(world.trades[1:], [])
+    listener.settle()
+    assert listener.latest("1m", MIDNIGHT + MINUTE).state == "quiet"
+    listener.says_all_that_is_proved()
+
+
 def play(listener: Listener, events: list[Trade | Kline], draw) -> None:
     while events:
         size = draw(st.sampled_from([1, 1, 2, 5, 20]))

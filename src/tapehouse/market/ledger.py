@@ -92,8 +92,8 @@ class Ledger:
         held = self._candles.get(opened)
         self._candles[opened] = merge(held, candle) if held else candle
         self._touched.add(opened)
-        if held is not None and candle.first_trade_id < held.first_trade_id:
-            self._touched.add(opened - MINUTE)  # a new first id may prove the window before, while this one is open
+        if candle.first_trade_id < held.first_trade_id if held else opened == self.horizon:
+            self._touched.add(opened - MINUTE)  # a new first id may prove those before, while this window is open
         self.horizon = max(self.horizon, opened)
 
     def tell(self, kline: Kline) -> bool:
