@@ -1,6 +1,9 @@
 """How far the stream has come, by what Spark tells of its micro-batches."""
 
+import math
 from types import SimpleNamespace
+
+from prometheus_client import REGISTRY
 
 from tapehouse.streaming.spark_progress import Progress
 
@@ -24,6 +27,7 @@ def event(latest: str, batch: int = 3, rows: int = 5) -> SimpleNamespace:
 def test_before_spark_has_told_anything_it_is_not_known_what_waits():
     progress = Progress()
     assert (progress.behind, progress.caught_up) == (None, False)
+    assert math.isnan(REGISTRY.get_sample_value("tapehouse_stream_behind"))
 
 
 def test_what_waits_is_counted_over_all_partitions():

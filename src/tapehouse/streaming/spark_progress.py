@@ -1,6 +1,7 @@
 """What Spark tells of each micro-batch, as metrics."""
 
 import json
+import math
 from typing import Any
 
 from pyspark.sql.streaming.listener import (
@@ -29,6 +30,7 @@ class Progress(StreamingQueryListener):
         self.seconds = 0.0
         self.behind: int | None = None
         self.caught_up = False
+        telemetry.stream_behind.set(math.nan)
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802  # Spark's name
         """Do nothing: the engine says that it runs."""
