@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from confluent_kafka import Message
 
 from tapehouse.catalog import DEAD_LETTERS
 
@@ -49,10 +50,13 @@ def test_an_answer_that_cannot_be_read_is_a_dead_letter_with_its_reason(
         },
         *("produce", "rss", "fear_greed", "--port", "0"),
     )
-    producing.until_records(3)
+
+    def dead() -> dict[bytes, Message]:
+        return {record.key(): record for record in raw_records(tape_settings, DEAD_LETTERS)}
+
+    producing.until(lambda: dead().keys() == {b"rss", b"fear_greed"}, "a dead letter of each")
     assert producing.stop() == 0
-    dead = {record.key(): record for record in raw_records(tape_settings, DEAD_LETTERS)}
-    page, day = dead[b"rss"], dead[b"fear_greed"]
+    page, day = dead()[b"rss"], dead()[b"fear_greed"]
     assert (page.value(), json.loads(day.value())) == (GATEWAY, MONTH[1])
     told = dict(page.headers())
     assert (told["shape"], told["symbol"], told["topic"]) == (b"news", b"rss", b"news")
