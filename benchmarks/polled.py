@@ -73,6 +73,7 @@ def parts(settings: Settings, clock: Clock, *, polls: bool) -> Parts:
         maintenance=Maintenance(lake),
         serve=lambda: serve(app, "127.0.0.1", settings.api_port, announce(settings)),
         now=clock.now,
+        give_memory_back=give_memory_back,
         past={},
     )
 

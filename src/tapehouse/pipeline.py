@@ -82,13 +82,17 @@ class Parts(msgspec.Struct):
         return {symbol: windows for symbol, windows in self.engine.books.unheard().items() if symbol not in self.past}
 
     now: Callable[[], int]
+    give_memory_back: Callable[[], None]
+    """Called after work that takes memory only while it lasts."""
 
 
 async def run(parts: Parts) -> None:
     """Run until cancelled; then take what was received to the lake and return."""
     sys.setswitchinterval(SWITCH_EVERY)
     folding = Stage("fold", lambda stopping: fold_forever(parts.tape, parts.engine, stopping))
-    maintaining = Stage("maintain", lambda stopping: maintain_forever(parts.maintenance, parts.now, stopping))
+    maintaining = Stage(
+        "maintain", lambda stopping: maintain_forever(parts.maintenance, parts.now, parts.give_memory_back, stopping)
+    )
     try:
         async with asyncio.TaskGroup() as group:
             for work in (
@@ -136,10 +140,16 @@ def fold_forever(tape: LocalTape, engine: EmbeddedEngine, stopping: threading.Ev
     engine.close()
 
 
-def maintain_forever(maintenance: Maintenance, now: Callable[[], int], stopping: threading.Event) -> None:
-    """Keep the tables small and fast to read, at a pace."""
+def maintain_forever(
+    maintenance: Maintenance,
+    now: Callable[[], int],
+    give_memory_back: Callable[[], None],
+    stopping: threading.Event,
+) -> None:
+    """Keep the tables small and fast to read, at a pace, and do not keep the memory that this took."""
     while not stopping.wait(MAINTAIN_EVERY):
-        maintenance.run_once(to_time(now()), go_on=lambda: not stopping.is_set())
+        if maintenance.run_once(to_time(now()), go_on=lambda: not stopping.is_set()).merges:
+            give_memory_back()
 
 
 async def settle_disputes(books: Bookkeeping, lake: Lake, witness: Witness, now: Callable[[], int]) -> None:

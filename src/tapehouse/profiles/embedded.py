@@ -20,6 +20,7 @@ from tapehouse.producers.polling import Clock
 from tapehouse.profiles.process import (
     announce,
     first_error,
+    give_memory_back,
     keep_memory_together,
     leave_within,
     let_go_of_the_start,
@@ -82,6 +83,7 @@ def embedded(settings: Settings, lake: DeltaLake) -> Parts:
         maintenance=Maintenance(lake),
         serve=lambda: serve(app, settings.api_host, settings.api_port, announce(settings)),
         now=clock.now,
+        give_memory_back=give_memory_back,
         past=_past(settings, recovered, clock.now()),
     )
 

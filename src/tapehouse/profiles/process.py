@@ -63,14 +63,21 @@ def keep_memory_together() -> None:
 
 
 def let_go_of_the_start() -> None:
-    """Give back what only the start needed: freed memory, and the pages of programs that making it ready ran through.
+    """Give back what only the start needed.
 
-    What lives on from the start (modules, classes) is looked at no more for garbage, which is found sooner and in less
-    time among the rest. Code is never written to, so a page that is needed after all comes back from the file, which
-    the system has cached.
+    What lives on from it (modules, classes) is looked at no more for garbage, which is found sooner and in less time
+    among the rest.
     """
     gc.collect()
     gc.freeze()
+    give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Give back freed memory, and the pages of programs that were run through and may not be again for a while.
+
+    Code is never written to, so a page that is needed after all comes back from the file, which the system has cached.
+    """
     with contextlib.suppress(OSError, AttributeError):  # another system than Linux with glibc
         library = ctypes.CDLL(None)
         library.malloc_trim(0)

@@ -23,7 +23,7 @@ from tapehouse.ports import Hole
 from tapehouse.producers.arrival import ArrivalClock
 from tapehouse.producers.binance.routing import binance_route
 from tapehouse.producers.binance.source import BinanceSource
-from tapehouse.profiles.process import first_error, leave_within, say, when_told_to_stop
+from tapehouse.profiles.process import first_error, give_memory_back, leave_within, say, when_told_to_stop
 from tapehouse.profiles.signals import detection
 from tapehouse.profiles.storage import open_lake, writing
 from tapehouse.settings import Settings
@@ -80,7 +80,9 @@ async def _stream(settings: Settings) -> None:
 async def _run(settings: Settings, may_wait: Callable[[], bool]) -> None:
     await asyncio.to_thread(require_topics, settings, SUBSCRIBED, may_wait)
     stream = await asyncio.to_thread(Stream, settings, may_wait)
-    maintaining = Stage("maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, stopping))
+    maintaining = Stage(
+        "maintain", lambda stopping: maintain_forever(stream.maintenance, stream.clock.now, give_memory_back, stopping)
+    )
     exchange = BinanceSource(settings) if "binance" in settings.chosen_sources() else None
     app, over = create_app("Tapehouse stream", stream.report, settings), threading.Event()
     tape = FetchedTape(settings, binance_route(settings.symbols), lambda: may_wait() and not over.is_set())
