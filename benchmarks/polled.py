@@ -23,7 +23,13 @@ from tapehouse.lake.maintenance import Maintenance
 from tapehouse.pipeline import Parts, run
 from tapehouse.ports import Batch, Tape
 from tapehouse.producers.polling import Clock
-from tapehouse.profiles.process import announce, keep_memory_together, let_go_of_the_start, when_told_to_stop
+from tapehouse.profiles.process import (
+    announce,
+    give_memory_back,
+    keep_memory_together,
+    let_go_of_the_start,
+    when_told_to_stop,
+)
 from tapehouse.profiles.sources import polled_sources
 from tapehouse.profiles.storage import open_lake
 from tapehouse.settings import Settings, load_settings

@@ -1,3 +1,5 @@
+import itertools
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -5,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tapehouse import pipeline
 from tapehouse.catalog import COVERAGE, TABLES, TRADES
 from tapehouse.lake import history
 from tapehouse.lake.compaction import FAN_IN
@@ -36,6 +39,20 @@ def test_small_files_are_merged_once_enough_have_gathered(lake, make_trades):
     report = maintenance.run_once(DAY)
     assert (report.merges, report.rows_rewritten, report.pending) == (1, FAN_IN, False)
     assert len(lake.files(TRADES)) == 1
+
+
+def test_memory_is_given_back_after_upkeep_that_merged_and_only_then(lake, make_trades, monkeypatch):
+    monkeypatch.setattr(pipeline, "MAINTAIN_EVERY", 0.001)
+    stopping, looks, given_back = threading.Event(), itertools.count(), []
+
+    def now() -> int:
+        """One more small file is there at each look."""
+        look = next(looks)
+        stopping.set() if look == 2 * FAN_IN else lake.append(TRADES, make_trades(look, 1), writer="engine", batch=look)
+        return int(DAY.timestamp() * 1e6)
+
+    pipeline.maintain_forever(Maintenance(lake), now, lambda: given_back.append(len(lake.files(TRADES))), stopping)
+    assert given_back == [1, 1]  # one file is left by each of the two merges
 
 
 def test_a_finished_day_ends_as_one_file(lake, make_trades):
