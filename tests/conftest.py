@@ -124,7 +124,7 @@ def page(browser) -> Iterator[object]:
     page.set_default_timeout(PATIENCE)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type == "error" else None)
     page.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else complaints.append(asked.url))
     page.complaints = complaints
     yield page

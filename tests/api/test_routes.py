@@ -260,3 +260,8 @@ def test_a_first_hour_of_candles_is_not_older_than_asked(market, api, start):
     market.tell(market.trade("1", at=start))
     future = datetime.now(UTC) + timedelta(days=1)
     assert api.get("/ohlc/BTCUSDT", params={"start": future.isoformat()}).json()["candles"] == []
+
+
+def test_the_icon_that_browsers_ask_for_beside_any_answer_is_there(api):
+    icon = api.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")

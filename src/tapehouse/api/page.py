@@ -39,6 +39,7 @@ def register(app: FastAPI, warehouse_docs: Path) -> None:
     """Serve the live page at `/`, the documentation at `/docs`, their files below `/web`, `warehouse_docs` as well."""
     app.add_route("/", _file("index.html"), include_in_schema=False)
     app.add_route("/docs", _file("docs.html"), include_in_schema=False)
+    app.add_route("/favicon.ico", _file("icon.svg"), include_in_schema=False)  # asked for where a page names none
     app.add_route("/warehouse/docs", _written(warehouse_docs), include_in_schema=False)
     app.mount("/web", _Files(directory=FOLDER))
 
