@@ -85,7 +85,7 @@ class Following:
         self.sources = Heard(name for name in settings.chosen_sources() if name != "binance")
         self._outage, self._over = Outage(), threading.Event()
         self._found: queue.Queue[tuple[list[CandleRow], list[Signal]]] = queue.Queue(MOST_LOOKS)
-        self._since = self.view.since = time.time_ns() // 1000
+        self.view.since = time.time_ns() // 1000
         self._begun: Begun | None = None
 
     async def run(self) -> None:
@@ -120,7 +120,7 @@ class Following:
             symbols=len(symbols),
             state="connecting" if self._begun is None else "backing_off" if error else "open",
             endpoint=self._settings.kafka_bootstrap,
-            since=self._since,
+            since=self.view.since,
             last_message_at=max((symbol.last_received_at for symbol in symbols), default=0),
             attempts=1,
             last_error=f"the broker at {self._settings.kafka_bootstrap}: {error}" if error else "",

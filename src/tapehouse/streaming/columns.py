@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from tapehouse.catalog import PRICE
+from tapehouse.catalog import PRICE, TABLES, TIME, TRADES
 from tapehouse.market.events import Rejected
 from tapehouse.market.windows import DAY, MINUTE
 from tapehouse.ports import Batch
@@ -14,17 +14,9 @@ from tapehouse.producers.binance.plain import read_plain
 from tapehouse.producers.binance.wire import EARLIEST, LATEST, MICROSECONDS_FROM
 
 TRADE_COLUMNS = {
-    "symbol": pl.String(),
-    "first_trade_id": pl.Int64(),
-    "last_trade_id": pl.Int64(),
-    "price": PRICE,
-    "quantity": PRICE,
-    "taker_side": pl.String(),
-    "traded_at": pl.Int64(),
-    "event_at": pl.Int64(),
-    "received_at": pl.Int64(),
-    "source": pl.String(),
-    "payload": pl.Binary(),
+    name: pl.Int64() if kind == TIME else kind
+    for name, kind in TABLES[TRADES].schema.items()
+    if name not in ("venue", "date")
 }
 """Accepted trades on their way to bronze: exact decimals, times in microseconds."""
 
